@@ -1,0 +1,140 @@
+-- Catalog changes are the producers' right. Each is recorded with a number from the answers' own sequence, drawn
+-- while the changed row is locked, so that the history tells which decisions saw it; and where it can free or
+-- need places, the session is marked for filling.
+
+create table seatkeeper.catalog_changes (
+    change_seq bigint not null default nextval('seatkeeper.answer_seq'),
+    changed_at timestamptz not null default clock_timestamp(),
+    "table"    text   not null,
+    key        bigint not null,
+    before     jsonb,
+    after      jsonb,
+    constraint pk_catalog_changes primary key (change_seq),
+    constraint chk_catalog_change_table check ("table" in ('users', 'semesters', 'sessions', 'bookings')),
+    constraint chk_catalog_change_image check (before is not null or after is not null)
+);
+create index idx_catalog_changes_by_key on seatkeeper.catalog_changes ("table", key, change_seq);
+comment on table seatkeeper.catalog_changes is
+    'Every change of users.is_active, semesters and sessions by their owners, and every fill that no request caused';
+comment on column seatkeeper.catalog_changes.before is 'The row before, without balance and counters; null = it was added';
+comment on column seatkeeper.catalog_changes.after is 'The row after; null = it was deleted';
+
+create table seatkeeper.fill_marks (
+    mark_id     bigint generated always as identity,
+    semester_id bigint not null,
+    session_id  bigint not null,
+    marked_at   timestamptz not null default clock_timestamp(),
+    constraint pk_fill_marks primary key (mark_id)
+);
+create index idx_fill_marks_by_lane on seatkeeper.fill_marks (semester_id, session_id);
+comment on table seatkeeper.fill_marks is
+    'Sessions whose waitlist may be able to move. Rows of their own: marking needs no lock on the session';
+
+create function seatkeeper.record_catalog_change() returns trigger
+language plpgsql security definer set search_path = pg_catalog, seatkeeper, pg_temp as $$
+declare
+    own constant text[] := array['credit_balance', 'enrolled_count', 'last_decided_at', 'confirmed_count'];
+    before jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - own end;
+    after jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - own end;
+begin
+    insert into seatkeeper.catalog_changes ("table", key, before, after)
+    values (tg_table_name, (coalesce(after, before) ->> tg_argv[0])::bigint, before, after);
+    return null;
+end $$;
+
+-- The WHEN clauses let a worker's counter updates pass without calling anything.
+create trigger trg_record_user_change after update on seatkeeper.users
+    for each row when (old.is_active is distinct from new.is_active)
+    execute function seatkeeper.record_catalog_change('user_id');
+create trigger trg_record_semester_addition after insert or delete on seatkeeper.semesters
+    for each row execute function seatkeeper.record_catalog_change('semester_id');
+create trigger trg_record_semester_change after update on seatkeeper.semesters
+    for each row when ((old.code, old.name, old.status, old.max_players, old.enrollment_cost, old.refund_percent,
+                        old.enrollment_closes_at, old.unenroll_closes_at)
+        is distinct from (new.code, new.name, new.status, new.max_players, new.enrollment_cost, new.refund_percent,
+                          new.enrollment_closes_at, new.unenroll_closes_at))
+    execute function seatkeeper.record_catalog_change('semester_id');
+create trigger trg_record_session_addition after insert or delete on seatkeeper.sessions
+    for each row execute function seatkeeper.record_catalog_change('session_id');
+create trigger trg_record_session_change after update on seatkeeper.sessions
+    for each row when ((old.starts_at, old.ends_at, old.capacity, old.status, old.booking_closes_at, old.cancellation_closes_at)
+        is distinct from (new.starts_at, new.ends_at, new.capacity, new.status, new.booking_closes_at, new.cancellation_closes_at))
+    execute function seatkeeper.record_catalog_change('session_id');
+
+create function seatkeeper.refuse_identity_change() returns trigger language plpgsql as $$
+begin
+    raise exception '%: % never changes', tg_table_name, tg_argv[0]
+        using errcode = 'integrity_constraint_violation', constraint = tg_name,
+              hint = 'Add a new row instead.';
+end $$;
+create trigger trg_user_id_for_good before update on seatkeeper.users
+    for each row when (old.user_id <> new.user_id) execute function seatkeeper.refuse_identity_change('user_id');
+create trigger trg_semester_id_for_good before update on seatkeeper.semesters
+    for each row when (old.semester_id <> new.semester_id) execute function seatkeeper.refuse_identity_change('semester_id');
+create trigger trg_session_id_for_good before update on seatkeeper.sessions
+    for each row when (old.session_id <> new.session_id) execute function seatkeeper.refuse_identity_change('session_id');
+-- A session's semester is its lane: requests and places hang on it.
+create trigger trg_session_semester_for_good before update on seatkeeper.sessions
+    for each row when (old.semester_id <> new.semester_id) execute function seatkeeper.refuse_identity_change('semester_id');
+
+create function seatkeeper.mark_session() returns trigger
+language plpgsql security definer set search_path = pg_catalog, seatkeeper, pg_temp as $$
+begin
+    insert into seatkeeper.fill_marks (semester_id, session_id) values (new.semester_id, new.session_id);
+    return null;
+end $$;
+create trigger trg_mark_changed_session after update on seatkeeper.sessions
+    for each row when ((old.starts_at, old.ends_at, old.capacity, old.status)
+        is distinct from (new.starts_at, new.ends_at, new.capacity, new.status))
+    execute function seatkeeper.mark_session();
+
+create function seatkeeper.mark_sessions_of_user() returns trigger
+language plpgsql security definer set search_path = pg_catalog, seatkeeper, pg_temp as $$
+begin
+    insert into seatkeeper.fill_marks (semester_id, session_id)
+    select s.semester_id, s.session_id
+    from seatkeeper.bookings b join seatkeeper.sessions s using (session_id)
+    where b.user_id = new.user_id and b.status = 'WAITLISTED';
+    return null;
+end $$;
+create trigger trg_mark_sessions_of_changed_user after update on seatkeeper.users
+    for each row when (old.is_active is distinct from new.is_active)
+    execute function seatkeeper.mark_sessions_of_user();
+
+-- A moved session takes the guarded times of its live bookings along; a move that would put somebody in two
+-- CONFIRMED places is refused by xcl_no_overlapping_confirmed_bookings; waits that now overlap a CONFIRMED booking
+-- of their user are superseded. For each statement, not each row: the users concerned are locked first, ascending,
+-- as the workers do.
+create function seatkeeper.move_bookings() returns trigger
+language plpgsql security definer set search_path = pg_catalog, seatkeeper, pg_temp as $$
+declare
+    moved bigint[];
+    concerned bigint[];
+begin
+    select array_agg(n.session_id) into moved
+    from new_rows n join old_rows o using (session_id)
+    where (n.starts_at, n.ends_at) is distinct from (o.starts_at, o.ends_at);
+    if moved is null then
+        return null;
+    end if;
+
+    concerned := array(select distinct b.user_id from seatkeeper.bookings b
+                       where b.session_id = any (moved) and b.status <> 'CANCELLED');
+    perform from seatkeeper.users u where u.user_id = any (concerned) order by u.user_id for no key update;
+
+    update seatkeeper.bookings b set starts_at = n.starts_at, ends_at = n.ends_at
+    from new_rows n
+    where n.session_id = any (moved) and b.session_id = n.session_id and b.status <> 'CANCELLED';
+
+    update seatkeeper.bookings w
+    set status = 'CANCELLED', cancelled_at = clock_timestamp(), cancelled_because = 'superseded'
+    where w.user_id = any (concerned) and w.status = 'WAITLISTED'
+      and exists (select from seatkeeper.bookings c
+                  where c.user_id = w.user_id and c.status = 'CONFIRMED'
+                    and tstzrange(c.starts_at, c.ends_at) && tstzrange(w.starts_at, w.ends_at)
+                    and (c.session_id = any (moved) or w.session_id = any (moved)));
+    return null;
+end $$;
+create trigger trg_move_bookings after update on seatkeeper.sessions
+    referencing old table as old_rows new table as new_rows
+    for each statement execute function seatkeeper.move_bookings();

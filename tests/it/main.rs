@@ -1,0 +1,1 @@
+//! Integration tests: real PostgreSQL, a database per test.
