@@ -49,7 +49,7 @@ begin
             surplus := payload - array['user_id', 'semester_id'];
         when 'unenroll' then
             if seatkeeper.is_id(payload -> 'semester_id') is not true then return 'semester_id'; end if;
-            if seatkeeper.is_id(payload -> 'enrollment_id') is false then return 'enrollment_id'; end if;
+            if payload ? 'enrollment_id' and not seatkeeper.is_id(payload -> 'enrollment_id') then return 'enrollment_id'; end if;
             surplus := payload - array['user_id', 'semester_id', 'enrollment_id'];
         when 'book' then
             if seatkeeper.is_id(payload -> 'session_id') is not true then return 'session_id'; end if;

@@ -1,3 +1,23 @@
 //! Seatkeeper: the worker that answers enrollment and booking requests exactly once, under row locks, on PostgreSQL.
+//!
+//! A reader follows one request in five hops: `jobs/src/enroll.rs` (what is asked), [`queue`] (how it arrives),
+//! [`batch`] (how it is made once), [`decide`] (the rule), [`metrics`] (what the operator sees).
+//!
+//! # Architecture invariants
+//!
+//! Kept by tests (`tests/it/tidy.rs`) and lints:
+//!
+//! - [`decide`] does no I/O: it names neither sqlx nor tokio, and reads no clock.
+//! - One place opens business transactions: [`postgres::Transactions`].
+//! - A refusal is an answer; an error is an attempt that did not happen.
+//! - Only [`queue`] names apalis; only [`metrics`] spells the names of metrics.
+//! - IDs never become labels of metrics.
+//! - Files stay under about 400 lines, and none is called utils, common or helpers.
 
+pub mod batch;
+pub mod decide;
+pub mod health;
+pub mod http;
+pub mod metrics;
 pub mod postgres;
+pub mod queue;

@@ -12,6 +12,7 @@ mod job;
 mod note;
 mod reason;
 mod receipt;
+mod refusals;
 
 pub mod book;
 pub mod cancel_booking;

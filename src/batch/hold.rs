@@ -1,0 +1,80 @@
+//! What is in the queue and what is not yet: requests whose time has come enter it, requests of a paused kind leave
+//! it, and come back when the pause ends.
+//!
+//! So the index of what is ready holds nothing else, and a claim never reads past what it may not have. Rows that
+//! somebody holds are skipped; the next pass finds them.
+
+use crate::postgres::Transactions;
+
+/// The most requests that one pass moves for each reason.
+const A_PASS: i64 = 2_000;
+
+/// Makes one pass; gives the number of requests that it moved. When that is not 0, another pass may find more.
+///
+/// # Errors
+/// When PostgreSQL refuses or is away; nothing has changed then.
+pub async fn sort_out(transactions: &Transactions) -> sqlx::Result<u64> {
+    let pending = sqlx::query_scalar!(
+        r#"-- hold.pending
+           select exists (select from seatkeeper.requests
+                          where status = 'queued' and hold = 'scheduled' and run_at <= statement_timestamp())
+               or exists (select from seatkeeper.requests where status = 'queued' and hold = 'paused')
+               or exists (select from seatkeeper.pauses where kind is not null) as "pending!""#
+    )
+    .fetch_one(transactions.pool())
+    .await?;
+    if !pending {
+        return Ok(0);
+    }
+
+    let mut transaction = transactions.begin().await?;
+    let due = sqlx::query!(
+        "-- hold.release_due
+         with due as materialized (
+             select request_id from seatkeeper.requests
+             where status = 'queued' and hold = 'scheduled' and run_at <= statement_timestamp()
+             order by run_at limit $1 for update skip locked
+         )
+         update seatkeeper.requests r set hold = null from due where r.request_id = due.request_id",
+        A_PASS
+    )
+    .execute(&mut *transaction)
+    .await?;
+    let parked = sqlx::query!(
+        "-- hold.park
+         with paused as materialized (
+             select ready.request_id from (select p.kind from seatkeeper.pauses p where p.kind is not null) p
+             cross join lateral (
+                 select r.request_id from seatkeeper.requests r
+                 where r.kind = p.kind and r.status = 'queued' and r.hold is null
+                 order by r.seq limit $1 for update skip locked
+             ) ready
+         )
+         update seatkeeper.requests r set hold = 'paused' from paused where r.request_id = paused.request_id",
+        A_PASS
+    )
+    .execute(&mut *transaction)
+    .await?;
+    let kinds: Vec<String> = seatkeeper_jobs::Kind::ALL.iter().map(|kind| kind.as_str().to_owned()).collect();
+    let resumed = sqlx::query!(
+        "-- hold.unpark
+         with resumed as materialized (
+             select held.request_id from unnest($2::text[]) k (kind)
+             cross join lateral (
+                 select r.request_id from seatkeeper.requests r
+                 where r.kind = k.kind and r.status = 'queued' and r.hold = 'paused'
+                 order by r.seq limit $1 for update skip locked
+             ) held
+             where k.kind <> all (array(select p.kind from seatkeeper.pauses p where p.kind is not null))
+         )
+         update seatkeeper.requests r
+         set hold = case when r.run_at > statement_timestamp() then 'scheduled' end
+         from resumed where r.request_id = resumed.request_id",
+        A_PASS,
+        &kinds
+    )
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(due.rows_affected() + parked.rows_affected() + resumed.rows_affected())
+}

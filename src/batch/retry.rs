@@ -1,0 +1,255 @@
+//! What happens to a batch that failed.
+//!
+//! | error | what follows |
+//! |---|---|
+//! | deadlock, serialization | the same again, after a moment |
+//! | lock timeout | for a few seconds nobody waits for locked users: lanes that need one are left out |
+//! | server away, or unable to write | again, with growing patience; never an attempt of any request |
+//! | anything else | half as many requests, until the one at fault is alone |
+//!
+//! A request that fails alone gets an attempt and a later `run_at`, and is `failed` when its budget is spent; when a
+//! guard of the database refused it alone, and that guard means a refusal, it is refused. Its neighbours are answered
+//! meanwhile. Halving finds it in a logarithmic number of steps, and because every step claims anew, an earlier
+//! request that came back in between is never overtaken.
+
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+use seatkeeper_jobs::{Kind, Reason};
+use uuid::Uuid;
+
+use super::claim::Cursor;
+use super::{BatchError, Done, Failure, Order, Report, Told, execute};
+use crate::metrics::{self, RetryCause};
+use crate::postgres::{ErrorClass, Transactions};
+
+/// What bounds a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The most requests that one commit answers, at least 1.
+    pub batch: usize,
+    /// Executions of a request that may end in an error before it is `failed`, at least 1.
+    pub attempts: i32,
+    /// Pause before a failed request is tried again; doubles with each attempt, up to 64 times as long.
+    pub retry_after: Duration,
+    /// How long a lock timeout keeps the worker from waiting for locked users.
+    pub caution: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { batch: 500, attempts: 5, retry_after: Duration::from_secs(1), caution: Duration::from_secs(3) }
+    }
+}
+
+/// The longest pause between two tries to reach a server that is away: it is noticed soon after it is back.
+const LONGEST_ABSENCE: Duration = Duration::from_millis(500);
+/// The first pause after a deadlock, or when the server is away.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+
+/// What a turn at the queue came to.
+#[derive(Debug)]
+pub enum Turn {
+    /// Requests were answered; there may be more.
+    Answered(Report),
+    /// Nothing is ready.
+    Idle,
+    /// Something is ready, but others hold what it needs.
+    Contended,
+    /// Try again after this pause.
+    Again(Duration),
+    /// The server is away or cannot write; try again after this pause.
+    Away(Duration),
+}
+
+/// One worker: makes batches, one at a time, and remembers what the last one taught.
+#[derive(Debug)]
+pub struct Worker {
+    transactions: Transactions,
+    limits: Limits,
+    cursor: Cursor,
+    limit: usize,
+    cautious_until: Option<Instant>,
+    refuse: Option<(Uuid, Reason)>,
+    troubles: u32,
+}
+
+impl Worker {
+    /// A worker on these transactions.
+    #[must_use]
+    pub fn new(transactions: Transactions, limits: Limits) -> Self {
+        let limit = limits.batch.max(1);
+        Self {
+            transactions,
+            limits,
+            cursor: Cursor::default(),
+            limit,
+            cautious_until: None,
+            refuse: None,
+            troubles: 0,
+        }
+    }
+
+    /// Makes one batch. Never an error: whatever happens is counted, and decides what the next turn does.
+    pub async fn turn(&mut self) -> Turn {
+        let cautious = self.cautious_until.is_some_and(|until| Instant::now() < until);
+        let order = Order { cursor: self.cursor, limit: self.limit, cautious, refuse: self.refuse };
+        match execute(&self.transactions, &order).await {
+            Ok(done) => self.accept(done),
+            Err(failure) => self.recover(failure, cautious).await,
+        }
+    }
+
+    fn accept(&mut self, done: Done) -> Turn {
+        self.troubles = 0;
+        match done {
+            Done::Idle => {
+                self.limit = self.limits.batch.max(1);
+                Turn::Idle
+            }
+            Done::Contended(next) => {
+                self.cursor = next;
+                Turn::Contended
+            }
+            Done::Answered(report, next) => {
+                self.cursor = next;
+                self.refuse = None;
+                self.limit = (self.limit * 2).min(self.limits.batch.max(1));
+                metrics::batch_committed(&report);
+                Turn::Answered(report)
+            }
+        }
+    }
+
+    async fn recover(&mut self, failure: Failure, cautious: bool) -> Turn {
+        let Failure { error, requests, lane } = failure;
+        let class = error.class();
+        self.troubles = self.troubles.saturating_add(1);
+        let cause = cause(&error, &class);
+        metrics::batch_retried(cause);
+        if let ErrorClass::Constraint(name) = &class {
+            metrics::constraint_hit(name);
+        }
+        tracing::warn!(error = %error, requests = requests.len(), cause = cause.as_str(), "batch rolled back");
+
+        match class {
+            ErrorClass::Deadlock | ErrorClass::Serialization => Turn::Again(self.pause()),
+            ErrorClass::Connection | ErrorClass::Environment => Turn::Away(self.pause()),
+            ErrorClass::LockTimeout if !cautious => {
+                self.cautious_until = Some(Instant::now() + self.limits.caution);
+                Turn::Again(Duration::ZERO)
+            }
+            // Even without waiting for users: somebody holds a row of a request itself. Its lane has to wait.
+            ErrorClass::LockTimeout => {
+                self.cursor = lane.map_or(self.cursor, Cursor::after);
+                self.limit = (requests.len() / 2).max(1);
+                Turn::Again(self.pause())
+            }
+            ErrorClass::Constraint(_) | ErrorClass::Other => match requests.as_slice() {
+                // Before anything was claimed: no request is to blame.
+                [] => Turn::Away(self.pause()),
+                [alone] => self.settle(*alone, &error, &class).await,
+                many => {
+                    self.limit = (many.len() / 2).max(1);
+                    Turn::Again(Duration::ZERO)
+                }
+            },
+        }
+    }
+
+    /// A request that failed alone: refused when a guard says so, else charged with an attempt.
+    async fn settle(&mut self, request: Uuid, error: &BatchError, class: &ErrorClass) -> Turn {
+        self.limit = 1;
+        if let ErrorClass::Constraint(name) = class
+            && let Some(reason) = refusal_of(name)
+            && self.refuse != Some((request, reason))
+        {
+            self.refuse = Some((request, reason));
+            return Turn::Again(Duration::ZERO);
+        }
+        self.refuse = None;
+        match self.charge(request, error).await {
+            Ok(failed) => {
+                failed.iter().for_each(metrics::request_told);
+                Turn::Again(Duration::ZERO)
+            }
+            Err(error) => {
+                tracing::warn!(error = %crate::postgres::describe(&error), "an attempt could not be recorded");
+                Turn::Away(self.pause())
+            }
+        }
+    }
+
+    /// Records an attempt; gives what to tell when it was the last one.
+    async fn charge(&self, request: Uuid, error: &BatchError) -> sqlx::Result<Option<Told>> {
+        let mut transaction = self.transactions.begin().await?;
+        // Who changes a queued request takes its lane first, or a later request of the lane could overtake it.
+        sqlx::query!(
+            "-- retry.lock_lane
+             select from seatkeeper.semesters where semester_id = (
+                 select r.semester_id from seatkeeper.requests r where r.request_id = $1)
+             for no key update",
+            request
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let charged = sqlx::query!(
+            r#"-- retry.charge
+               update seatkeeper.requests r
+               set attempts = r.attempts + 1, last_error = $2,
+                   status = case when r.attempts + 1 >= $3 then 'failed' else 'queued' end,
+                   reason = case when r.attempts + 1 >= $3 then 'attempts_exhausted' end,
+                   finished_at = case when r.attempts + 1 >= $3 then clock_timestamp() end,
+                   hold = case when r.attempts + 1 < $3 then 'scheduled' end,
+                   run_at = case when r.attempts + 1 < $3
+                       then clock_timestamp() + make_interval(secs => $4 * power(2, least(r.attempts, 6)) * (0.8 + 0.4 * random()))
+                       else r.run_at end
+               where r.request_id = $1 and r.status = 'queued'
+               returning r.kind, r.status, clock_timestamp() - greatest(r.enqueued_at, r.run_at) as "waited""#,
+            request,
+            error.to_string(),
+            self.limits.attempts,
+            self.limits.retry_after.as_secs_f64()
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+
+        let told = charged.filter(|row| row.status == "failed").and_then(|row| {
+            let kind: Kind = row.kind.parse().ok()?;
+            let waited = row.waited.map_or(0, |interval| interval.microseconds.max(0));
+            let latency = Duration::from_micros(waited.unsigned_abs());
+            Some(Told { kind, outcome: None, reason: Some(Reason::AttemptsExhausted), latency })
+        });
+        Ok(told)
+    }
+
+    /// Grows with the troubles in a row, with jitter, so that workers do not come back in step.
+    fn pause(&self) -> Duration {
+        let longest = SHORTEST_PAUSE.saturating_mul(1 << self.troubles.min(8)).min(LONGEST_ABSENCE);
+        longest.mul_f64(rand::rng().random_range(0.5..1.0))
+    }
+}
+
+fn cause(error: &BatchError, class: &ErrorClass) -> RetryCause {
+    match (error, class) {
+        (BatchError::Panic(_), _) => RetryCause::Panic,
+        (_, ErrorClass::Deadlock) => RetryCause::Deadlock,
+        (_, ErrorClass::Serialization) => RetryCause::Serialization,
+        (_, ErrorClass::LockTimeout) => RetryCause::LockTimeout,
+        (_, ErrorClass::Connection | ErrorClass::Environment) => RetryCause::Connection,
+        (_, ErrorClass::Constraint(_) | ErrorClass::Other) => RetryCause::Guard,
+    }
+}
+
+/// The refusal that a guard of the database means when it fires for a request alone (RACE-01 to RACE-03, RACE-B01).
+fn refusal_of(constraint: &str) -> Option<Reason> {
+    match constraint {
+        "uq_active_enrollment" => Some(Reason::AlreadyEnrolled),
+        "chk_credit_balance_non_negative" => Some(Reason::InsufficientCredits),
+        "chk_enrolled_within_capacity" => Some(Reason::SemesterFull),
+        "uq_active_booking" => Some(Reason::AlreadyBooked),
+        "xcl_no_overlapping_confirmed_bookings" => Some(Reason::ScheduleConflict),
+        _ => None,
+    }
+}

@@ -1,0 +1,81 @@
+//! Which database a verb works on.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use seatkeeper::postgres::{self, Schema};
+use sqlx::PgPool;
+
+use super::Failure;
+
+/// The flags that say which.
+#[derive(Debug, Clone, Args)]
+pub struct DatabaseFlags {
+    /// The database: postgres://user:password@host/name
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
+    /// Work on an embedded PostgreSQL of this machine instead, kept in the data directory
+    #[arg(long, env = "SEATKEEPER_EMBEDDED")]
+    embedded: bool,
+    /// Where the embedded PostgreSQL lives
+    #[arg(long, env = "SEATKEEPER_DATA_DIR", default_value = ".seatkeeper")]
+    data_dir: PathBuf,
+}
+
+/// A database to work on.
+#[derive(Debug)]
+pub struct Database {
+    /// Connections, opened when they are needed.
+    pub pool: PgPool,
+}
+
+impl Database {
+    /// Lets everything go.
+    pub async fn close(self) {
+        self.pool.close().await;
+    }
+}
+
+impl DatabaseFlags {
+    /// Opens it, with at most `connections` at a time. An embedded server is started and migrated; any other database
+    /// is not even looked at yet.
+    pub async fn open(&self, connections: u32) -> Result<Database, Failure> {
+        match (&self.database_url, self.embedded) {
+            (_, true) => {
+                Err(Failure::unable(format!("no embedded server yet in {}", self.data_dir.display())))
+            }
+            (Some(url), false) => {
+                let options = postgres::connect_options(url).map_err(|error| {
+                    Failure::usage(format!("--database-url (or DATABASE_URL) is no database URL: {error}"))
+                })?;
+                Ok(Database { pool: postgres::pool(options, connections) })
+            }
+            (None, false) => Err(Failure::usage(
+                "which database? Give --database-url or DATABASE_URL, or --embedded for one on this machine",
+            )),
+        }
+    }
+
+    /// Opens it for a verb that needs a usable schema at once.
+    pub async fn open_usable(&self, connections: u32) -> Result<Database, Failure> {
+        let database = self.open(connections).await?;
+        usable(postgres::schema(&database.pool).await?)?;
+        Ok(database)
+    }
+}
+
+/// Refuses a schema that is older than this build needs.
+pub fn usable(schema: Schema) -> Result<(), Failure> {
+    match schema {
+        Schema::Usable { .. } => Ok(()),
+        Schema::Absent => {
+            Err(Failure::unable("the database has no schema seatkeeper; run `seatkeeper migrate up` first"))
+        }
+        Schema::Older { applied, needed } => Err(Failure::unable(format!(
+            "the schema is too old: migration {applied} is applied, {needed} is needed; run `seatkeeper migrate up`"
+        ))),
+        Schema::Dirty { version } => Err(Failure::unable(format!(
+            "migration {version} was started and did not finish; see `seatkeeper migrate status`"
+        ))),
+    }
+}

@@ -1,0 +1,125 @@
+//! The verbs, one file each. Here: their common ground.
+
+mod database;
+mod migrate;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// How a verb ends, as its exit code says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// All is well.
+    Fine = 0,
+    /// The answer is bad news: a critical violation, a failed request.
+    BadNews = 1,
+    /// The command line was not understood.
+    Usage = 2,
+    /// It could not be done: no database, a schema that is too old.
+    Unable = 3,
+}
+
+/// Why a verb came to nothing, in words that say what to do next.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+impl Failure {
+    /// It could not be done.
+    pub fn unable(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Unable, message: message.into() }
+    }
+
+    /// The command line, or a file that it names, was not understood.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, message: message.into() }
+    }
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::unable(format!(
+            "the database refused, or is not there: {}",
+            seatkeeper::postgres::describe(&error)
+        ))
+    }
+}
+
+/// The worker that answers enrollment and booking requests exactly once.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Arguments {
+    /// How logs are written (to standard error)
+    #[arg(long, env = "SEATKEEPER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Pretty, global = true)]
+    log_format: LogFormat,
+    /// What is logged: a level, or directives such as seatkeeper=debug
+    #[arg(long, env = "SEATKEEPER_LOG", global = true)]
+    log: Option<String>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Pretty,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Work off the queue: worker, scheduler and HTTP listener in one process
+    Run(run::Run),
+    /// Bring the schema up to date, or show what that would do
+    Migrate(migrate::Migrate),
+}
+
+impl Verb {
+    /// What is logged when nobody says: a service tells its story, a verb only what is wrong.
+    const fn default_log(&self) -> &'static str {
+        match self {
+            Self::Run(_) => "info",
+            Self::Migrate(_) => "warn",
+        }
+    }
+
+    async fn execute(self) -> Result<Exit, Failure> {
+        match self {
+            Self::Run(verb) => verb.execute().await,
+            Self::Migrate(verb) => verb.execute().await,
+        }
+    }
+}
+
+/// Parses the command line and does what it says.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_log(arguments.log_format, arguments.log.as_deref().unwrap_or(arguments.verb.default_log()));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("seatkeeper: no threads to be had: {error}");
+            return ExitCode::from(Exit::Unable as u8);
+        }
+    };
+    let exit = runtime.block_on(arguments.verb.execute()).unwrap_or_else(|failure| {
+        eprintln!("seatkeeper: {failure}");
+        failure.exit
+    });
+    // A task that is still waiting for the network must not keep the process from ending.
+    runtime.shutdown_background();
+    ExitCode::from(exit as u8)
+}
+
+fn start_log(format: LogFormat, directives: &str) {
+    let filter = tracing_subscriber::EnvFilter::builder().parse_lossy(directives);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Pretty => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+}

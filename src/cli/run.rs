@@ -1,0 +1,211 @@
+//! `run`: worker, scheduler and HTTP listener in one process.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+use seatkeeper::batch::Limits;
+use seatkeeper::health::Health;
+use seatkeeper::http::{self, Pages};
+use seatkeeper::metrics::{self, SharedState};
+use seatkeeper::postgres::{self, ErrorClass, Timeouts, Transactions};
+use seatkeeper::queue;
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::database::{DatabaseFlags, usable};
+use super::{Exit, Failure};
+
+/// How often a database that is down is tried again at the start, and how often a process without workers looks.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags")]
+pub struct Run {
+    #[command(flatten)]
+    database: DatabaseFlags,
+    /// Where metrics and health are served
+    #[arg(long, env = "SEATKEEPER_LISTEN", default_value = "127.0.0.1:9600")]
+    listen: SocketAddr,
+    /// Batches in parallel
+    #[arg(long, env = "SEATKEEPER_WORKERS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    workers: u16,
+    /// The most requests that one commit answers
+    #[arg(long, env = "SEATKEEPER_BATCH", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    batch: u16,
+    /// How often a request may fail before an operator has to look at it
+    #[arg(long, env = "SEATKEEPER_ATTEMPTS", default_value_t = 5, value_parser = clap::value_parser!(i32).range(1..=100))]
+    attempts: i32,
+    /// Pause before a failed request is tried again; doubles with each attempt
+    #[arg(long, env = "SEATKEEPER_RETRY_AFTER", default_value = "1s", value_parser = humantime::parse_duration)]
+    retry_after: Duration,
+    /// How often an idle worker looks for work
+    #[arg(long, env = "SEATKEEPER_POLL", default_value = "20ms", value_parser = humantime::parse_duration)]
+    poll: Duration,
+    /// The longest that one statement of a batch may take
+    #[arg(long, env = "SEATKEEPER_STATEMENT_TIMEOUT", default_value = "15s", value_parser = humantime::parse_duration)]
+    statement_timeout: Duration,
+    /// The longest that a batch waits for one lock
+    #[arg(long, env = "SEATKEEPER_LOCK_TIMEOUT", default_value = "300ms", value_parser = humantime::parse_duration)]
+    lock_timeout: Duration,
+    /// The longest that a batch may pause between two statements
+    #[arg(long, env = "SEATKEEPER_IDLE_TIMEOUT", default_value = "5s", value_parser = humantime::parse_duration)]
+    idle_timeout: Duration,
+    /// How long a shutdown waits for the batches in hand
+    #[arg(long, env = "SEATKEEPER_DRAIN", default_value = "20s", value_parser = humantime::parse_duration)]
+    drain: Duration,
+    /// Do not work off the queue
+    #[arg(long, env = "SEATKEEPER_NO_WORKER")]
+    no_worker: bool,
+    /// Do not call the roll
+    #[arg(long, env = "SEATKEEPER_NO_SCHEDULER")]
+    no_scheduler: bool,
+    /// Do not listen
+    #[arg(long, env = "SEATKEEPER_NO_HTTP")]
+    no_http: bool,
+}
+
+impl Run {
+    pub async fn execute(self) -> Result<Exit, Failure> {
+        let shutdown = stop_on_signal()?;
+        let database = self.database.open(u32::from(self.workers) * 2 + 3).await?;
+        let health = Health::default();
+        let outcome = self.run(&database.pool, &health, &shutdown).await;
+        shutdown.cancel();
+        database.close().await;
+        outcome
+    }
+
+    async fn run(
+        &self,
+        pool: &PgPool,
+        health: &Health,
+        shutdown: &CancellationToken,
+    ) -> Result<Exit, Failure> {
+        let recorder = metrics::install().map_err(|error| Failure::unable(format!("no metrics: {error}")))?;
+        let pages = if self.no_http {
+            None
+        } else {
+            let listener = TcpListener::bind(self.listen).await.map_err(|error| {
+                Failure::unable(format!(
+                    "cannot listen on {}: {error}; choose another address with --listen",
+                    self.listen
+                ))
+            })?;
+            if let Ok(address) = listener.local_addr() {
+                tracing::info!(%address, "listening");
+            }
+            let shared = SharedState::new(pool.clone());
+            let pages = Pages { recorder, pool: pool.clone(), shared, health: health.clone() };
+            Some(tokio::spawn(http::serve(listener, pages, shutdown.clone())))
+        };
+
+        let worked = self.work(pool, health, shutdown).await;
+        shutdown.cancel();
+        if let Some(pages) = pages {
+            match pages.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(Failure::unable(format!("the listener broke: {error}"))),
+                Err(error) => return Err(Failure::unable(format!("the listener died: {error}"))),
+            }
+        }
+        worked?;
+        tracing::info!("stopped");
+        Ok(Exit::Fine)
+    }
+
+    async fn work(
+        &self,
+        pool: &PgPool,
+        health: &Health,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Failure> {
+        if wait_for_schema(pool, health, shutdown).await?.is_none() {
+            return Ok(());
+        }
+        if self.no_worker {
+            look_at_database(pool, health, shutdown).await;
+            return Ok(());
+        }
+        let timeouts =
+            Timeouts { statement: self.statement_timeout, lock: self.lock_timeout, idle: self.idle_timeout };
+        let settings = queue::Settings {
+            workers: usize::from(self.workers),
+            limits: Limits {
+                batch: usize::from(self.batch),
+                attempts: self.attempts,
+                retry_after: self.retry_after,
+                ..Limits::default()
+            },
+            poll: self.poll,
+            drain: self.drain,
+        };
+        tracing::info!(workers = self.workers, batch = self.batch, "working");
+        queue::run(Transactions::new(pool.clone(), timeouts), settings, health.clone(), shutdown.clone())
+            .await
+            .map_err(|error| Failure::unable(format!("the workers could not be kept running: {error}")))
+    }
+}
+
+/// A token that SIGTERM and SIGINT cancel.
+fn stop_on_signal() -> Result<CancellationToken, Failure> {
+    let no_signal = |error| Failure::unable(format!("no signal handler: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(no_signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signal)?;
+    let shutdown = CancellationToken::new();
+    let token = shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: finishing the batches in hand");
+        token.cancel();
+    });
+    Ok(shutdown)
+}
+
+/// Waits for a database that is down; refuses one whose schema is too old. `None` when told to stop meanwhile.
+async fn wait_for_schema(
+    pool: &PgPool,
+    health: &Health,
+    shutdown: &CancellationToken,
+) -> Result<Option<()>, Failure> {
+    let mut waiting = false;
+    loop {
+        match shutdown.run_until_cancelled(postgres::schema(pool)).await {
+            None => return Ok(None),
+            Some(Ok(schema)) => {
+                usable(schema)?;
+                health.reached();
+                return Ok(Some(()));
+            }
+            Some(Err(error)) => {
+                if !matches!(ErrorClass::of(&error), ErrorClass::Connection) {
+                    return Err(error.into());
+                }
+                if !std::mem::replace(&mut waiting, true) {
+                    tracing::warn!(error = %postgres::describe(&error), "the database is not there; waiting for it");
+                }
+            }
+        }
+        if shutdown.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_none() {
+            return Ok(None);
+        }
+    }
+}
+
+/// Without workers, somebody else has to notice whether the database can be reached.
+async fn look_at_database(pool: &PgPool, health: &Health, shutdown: &CancellationToken) {
+    loop {
+        match sqlx::query("select 1").execute(pool).await {
+            Ok(_) => health.reached(),
+            Err(_) => health.lost(),
+        }
+        if shutdown.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_none() {
+            return;
+        }
+    }
+}

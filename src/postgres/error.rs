@@ -1,0 +1,95 @@
+//! What a PostgreSQL error means for the work in hand. The decision is made here, once, from the SQLSTATE.
+
+/// What to do about an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// Another transaction was in the way and PostgreSQL chose this one: again, soon.
+    Deadlock,
+    /// A concurrent update was in the way: again, soon.
+    Serialization,
+    /// A lock was not to be had in time: leave out who needs it, for a while.
+    LockTimeout,
+    /// The server is away, going, or coming: again, with patience. Never an attempt.
+    Connection,
+    /// The server cannot write now (read-only, disk full, no permission, no memory): wait. Never an attempt.
+    Environment,
+    /// A named guard of the database fired.
+    Constraint(String),
+    /// Anything else: the fault of one of the requests, or of a defect.
+    Other,
+}
+
+impl ErrorClass {
+    /// The class of an error.
+    #[must_use]
+    pub fn of(error: &sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Database(database) => Self::of_sqlstate(
+                database.code().as_deref().unwrap_or_default(),
+                database.constraint().unwrap_or_default(),
+            ),
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::BeginFailed
+            // What is left of a connection that broke in the middle of a message
+            | sqlx::Error::Protocol(_) => Self::Connection,
+            _ => Self::Other,
+        }
+    }
+
+    fn of_sqlstate(code: &str, constraint: &str) -> Self {
+        match code {
+            "40P01" => Self::Deadlock,
+            "40001" => Self::Serialization,
+            "55P03" => Self::LockTimeout,
+            // admin shutdown, crash shutdown, cannot connect now; idle-in-transaction timeout: the worker was stopped
+            "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => Self::Connection,
+            // read-only transaction, insufficient privilege, invalid or absent role, no such database
+            "25006" | "42501" | "28000" | "28P01" | "3D000" => Self::Environment,
+            _ if code.starts_with("08") => Self::Connection,
+            // insufficient resources, system error, configuration file error, operator intervention on storage
+            _ if code.starts_with("53") || code.starts_with("58") || code.starts_with("F0") => {
+                Self::Environment
+            }
+            _ if code.starts_with("23") && !constraint.is_empty() => Self::Constraint(constraint.to_owned()),
+            _ => Self::Other,
+        }
+    }
+}
+
+/// An error in words that may be stored and logged: its message and names, never its DETAIL, which echoes rows.
+#[must_use]
+pub fn describe(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(database) => {
+            let code = database.code().unwrap_or_default();
+            let constraint = database.constraint().map(|name| format!(" [{name}]")).unwrap_or_default();
+            let message: String = database.message().chars().take(300).collect();
+            format!("{code}{constraint}: {message}")
+        }
+        other => other.to_string().chars().take(300).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ErrorClass;
+
+    #[test]
+    fn trouble_with_the_server_is_never_the_fault_of_a_request() {
+        for code in ["57P01", "57P02", "57P03", "08000", "08006", "08P01", "25P03"] {
+            assert_eq!(ErrorClass::of_sqlstate(code, ""), ErrorClass::Connection, "{code}");
+        }
+        for code in ["53100", "53200", "53300", "25006", "42501", "58030"] {
+            assert_eq!(ErrorClass::of_sqlstate(code, ""), ErrorClass::Environment, "{code}");
+        }
+        assert_eq!(ErrorClass::of_sqlstate("57014", ""), ErrorClass::Other);
+        assert_eq!(
+            ErrorClass::of_sqlstate("23514", "chk_enrolled_within_capacity"),
+            ErrorClass::Constraint("chk_enrolled_within_capacity".into())
+        );
+    }
+}

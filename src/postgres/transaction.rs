@@ -1,0 +1,75 @@
+//! The one place that opens business transactions.
+
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
+
+/// How long PostgreSQL lets a business transaction wait, work and idle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// One statement. A batch of hundreds takes milliseconds; whatever takes this long is cut off.
+    pub statement: Duration,
+    /// Waiting for one lock. Short, so that one locked user does not hold up the other lanes of a batch.
+    pub lock: Duration,
+    /// Between two statements. Frees the lanes of a worker that was stopped in the middle of a batch.
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            statement: Duration::from_secs(15),
+            lock: Duration::from_millis(300),
+            idle: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Opens business transactions on a pool.
+#[derive(Debug, Clone)]
+pub struct Transactions {
+    pool: PgPool,
+    begin: String,
+}
+
+impl Transactions {
+    /// Business transactions on this pool, with these timeouts.
+    ///
+    /// The settings travel with `begin`, in one round trip, and are `local`: behind `PgBouncer` in transaction mode a
+    /// session belongs to nobody. The isolation level is explicit, since under a `repeatable read` default a lane
+    /// would be read as it was before its lock was had. The planner is told to walk the indexes by generic plans: the
+    /// statements of a batch are all of that kind, and statistics of a queue that was empty a moment ago must not
+    /// make it read the whole table. (What it then thinks the plans cost would set off the compiler: `jit` is off.)
+    /// The keepalives let the server notice a worker that vanished without a word, and free its lanes.
+    #[must_use]
+    pub fn new(pool: PgPool, timeouts: Timeouts) -> Self {
+        let Timeouts { statement, lock, idle } = timeouts;
+        let begin = format!(
+            "begin isolation level read committed read write; \
+             set local statement_timeout = {}; set local lock_timeout = {}; \
+             set local idle_in_transaction_session_timeout = {}; \
+             set local enable_seqscan = off; set local enable_bitmapscan = off; \
+             set local plan_cache_mode = force_generic_plan; set local jit = off; \
+             set local tcp_user_timeout = 10000; set local tcp_keepalives_idle = 10; \
+             set local tcp_keepalives_interval = 2; set local tcp_keepalives_count = 3",
+            statement.as_millis(),
+            lock.as_millis(),
+            idle.as_millis()
+        );
+        Self { pool, begin }
+    }
+
+    /// Begins one. Dropped without a commit, it is rolled back.
+    ///
+    /// # Errors
+    /// When no connection can be had.
+    pub async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
+        self.pool.begin_with(AssertSqlSafe(self.begin.as_str())).await
+    }
+
+    /// The pool, for reads that are no part of a business transaction.
+    #[must_use]
+    pub const fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+}

@@ -1,0 +1,90 @@
+//! When a worker is woken: as soon as there is work, but not by NOTIFY.
+//!
+//! PostgreSQL lets one committing notifier pass at a time, so a NOTIFY in the enqueueing transaction would cost the
+//! producers their group commit. Instead an idle worker looks every few hundredths of a second whether anything is
+//! ready (one probe of a partial index), and a busy one does not wait at all.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::PgPool;
+
+use crate::health::Health;
+
+/// The first pause when everything that is ready is held by others; it doubles while that lasts.
+const SHORTEST_HOLD_UP: Duration = Duration::from_millis(2);
+
+/// How long the worker should stay away after its last turn.
+#[derive(Debug, Default)]
+pub(super) struct Pace(Mutex<Duration>);
+
+impl Pace {
+    /// The last turn got somewhere, or found nothing: look again at once.
+    pub(super) fn progress(&self) {
+        self.set(|_| Duration::ZERO);
+    }
+
+    /// Others hold what is ready.
+    pub(super) fn hold_up(&self) {
+        self.set(|pause| (pause * 2).max(SHORTEST_HOLD_UP));
+    }
+
+    /// The database is away.
+    pub(super) fn wait(&self, pause: Duration) {
+        self.set(|_| pause);
+    }
+
+    fn set(&self, next: impl FnOnce(Duration) -> Duration) {
+        let mut pause = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *pause = next(*pause);
+    }
+
+    fn get(&self) -> Duration {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits until there may be work.
+#[derive(Debug, Clone)]
+pub(super) struct Waker {
+    pool: PgPool,
+    poll: Duration,
+    pace: Arc<Pace>,
+    health: Health,
+}
+
+impl Waker {
+    pub(super) const fn new(pool: PgPool, poll: Duration, pace: Arc<Pace>, health: Health) -> Self {
+        Self { pool, poll, pace, health }
+    }
+
+    pub(super) async fn wait(&mut self) {
+        let pause = self.pace.get();
+        if pause > Duration::ZERO {
+            // However long the hold-up, the worker looks as often as an idle one does; an outage sets its own pace.
+            tokio::time::sleep(pause.min(self.poll.max(Duration::from_millis(500)))).await;
+        }
+        loop {
+            let ready = sqlx::query_scalar!(
+                r#"-- queue.anything_ready
+                   select exists (select from seatkeeper.requests where status = 'queued' and hold is null)
+                       or exists (select from seatkeeper.fill_marks) as "ready!""#
+            )
+            .fetch_one(&self.pool)
+            .await;
+            match ready {
+                Ok(ready) => {
+                    self.health.reached();
+                    if ready {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    self.health.lost();
+                    tracing::debug!(error = %crate::postgres::describe(&error), "the queue could not be looked at");
+                }
+            }
+            tokio::time::sleep(self.poll).await;
+        }
+    }
+}
