@@ -1,5 +1,6 @@
 //! PostgreSQL: the pool, business transactions, error classes, migrations, roles, and the embedded server.
 
+pub mod embedded;
 mod error;
 mod pool;
 mod schema;

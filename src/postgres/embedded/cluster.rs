@@ -1,0 +1,121 @@
+//! Makes the cluster once, and reads what belongs to it.
+
+use std::ffi::OsString;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::binaries::Binaries;
+use super::error::{EmbeddedError, io_error};
+use super::guardian::Guardian;
+use super::home::Home;
+
+/// The superuser that `initdb` makes.
+pub(super) const SUPERUSER: &str = "postgres";
+
+/// More than initdb ever takes, also on a busy machine.
+const INITDB_LIMIT: Duration = Duration::from_secs(180);
+
+/// Lines of a log that an error message quotes.
+const QUOTED: usize = 15;
+
+/// How much of the end of a log is read for that, bytes.
+const QUOTED_BYTES: u64 = 16 * 1024;
+
+/// Major version that the cluster was made by, or None when there is no cluster yet.
+pub(super) fn made_by(home: &Home) -> Option<String> {
+    let version = std::fs::read_to_string(home.data().join("PG_VERSION")).ok()?;
+    Some(version.trim().to_owned())
+}
+
+/// The superuser's password; makes one if there is no cluster yet. Blocks.
+pub(super) fn password(home: &Home) -> Result<String, EmbeddedError> {
+    let path = home.password_file();
+    if made_by(home).is_none() {
+        let secret = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
+        let script = r#"umask 077; rm -f "$1.new"; cat > "$1.new" && mv -f "$1.new" "$1""#;
+        home.account
+            .sh_ok(script, &[path.as_os_str()], &format!("{secret}\n"))
+            .map_err(io_error("write", &path))?;
+        return Ok(secret);
+    }
+    let text = std::fs::read_to_string(&path).map_err(io_error("read the cluster's password in", &path))?;
+    Ok(text.trim().to_owned())
+}
+
+/// Runs initdb in a directory beside the final one, which is then renamed: a cluster is whole or absent,
+/// whenever we are killed. Remainders of earlier attempts are removed.
+pub(super) async fn create(home: &Home, binaries: &Binaries, durable: bool) -> Result<(), EmbeddedError> {
+    let data = home.data();
+    let draft = home.dir.join(format!("draft-{:016x}", rand::random::<u64>()));
+    // An initdb that is just being stopped by its guardian may still write into its own draft; what is
+    // left of that falls to the next start.
+    let sweep = r#"rm -rf "$1"/draft-* 2>/dev/null; rm -f "$1/initdb.log""#;
+    home.account.sh_ok(sweep, &[home.dir.as_os_str()], "").map_err(io_error("clean", &home.dir))?;
+
+    // Over TCP and over sockets nobody gets in without the password. The locale C is the only one that is
+    // everywhere, and it makes text order (and so indexes) independent of the system's libraries.
+    let mut args = vec![
+        OsString::from("--encoding=UTF8"),
+        OsString::from("--locale=C"),
+        OsString::from("--auth=scram-sha-256"),
+        OsString::from(format!("--username={SUPERUSER}")),
+        option("--pwfile=", &home.password_file()),
+        option("--pgdata=", &draft),
+    ];
+    if !durable {
+        args.push(OsString::from("--no-sync"));
+    }
+    let log = home.dir.join("initdb.log");
+    let mut guardian = Guardian::spawn(&home.account, &log, &binaries.program("initdb"), args)?;
+    let ended = guardian.wait(Instant::now() + INITDB_LIMIT).await;
+    let failed = |problem: String| EmbeddedError::InitFailed {
+        data: data.clone(),
+        problem,
+        log: last_lines(&since(&log, 0)),
+    };
+    match ended {
+        Some(status) if status.success() => {}
+        Some(status) => return Err(failed(status.to_string())),
+        None => return Err(failed(format!("not done after {} s", INITDB_LIMIT.as_secs()))),
+    }
+    let keep = r#"mv "$1" "$2""#;
+    home.account
+        .sh_ok(keep, &[draft.as_os_str(), data.as_os_str()], "")
+        .map_err(io_error("rename the new cluster to", &data))
+}
+
+/// `--name=` with a path, which need not be valid Unicode.
+fn option(name: &str, path: &Path) -> OsString {
+    let mut option = OsString::from(name);
+    option.push(path);
+    option
+}
+
+/// Length of a log now, bytes.
+pub(super) fn length(log: &Path) -> u64 {
+    log.metadata().map_or(0, |found| found.len())
+}
+
+/// What was written to a log after its first `start` bytes, or the end of that if it is long.
+pub(super) fn since(log: &Path, start: u64) -> String {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(log)?;
+        let from = start.max(file.metadata()?.len().saturating_sub(QUOTED_BYTES));
+        file.seek(SeekFrom::Start(from))?;
+        let mut bytes = Vec::new();
+        file.take(QUOTED_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    // It only goes into messages: no log is no reason to fail.
+    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+}
+
+/// The end of a text, as much as fits a message.
+pub(super) fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    if lines.is_empty() {
+        return "(nothing)".to_owned();
+    }
+    lines[lines.len().saturating_sub(QUOTED)..].join("\n")
+}
