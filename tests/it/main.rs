@@ -1,1 +1,3 @@
 //! Integration tests: real PostgreSQL, a database per test.
+
+mod embedded;
