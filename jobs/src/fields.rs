@@ -14,8 +14,9 @@ pub struct PayloadError {
 }
 
 impl PayloadError {
+    /// Names the field, cut to 100 characters: a surplus one is called what its sender likes.
     pub(crate) fn of(field: &str) -> Self {
-        Self { field: field.to_owned() }
+        Self { field: field.chars().take(100).collect() }
     }
 }
 

@@ -4,7 +4,8 @@
 //! acceptable, whichever door it came through. One file per kind holds the payload that is asked and the result
 //! that is answered; `golden/` holds the wire form of each, and `schemas/` the same as JSON Schema.
 //!
-//! With the feature `postgres`, `enqueue` asks in the caller's own transaction.
+//! A [`Request`] is a job with an ID. With the feature `postgres`, `postgres::enqueue` asks in the caller's own
+//! transaction.
 
 mod fields;
 mod id;
@@ -13,6 +14,10 @@ mod note;
 mod reason;
 mod receipt;
 mod refusals;
+mod request;
+
+#[cfg(feature = "postgres")]
+pub mod postgres;
 
 pub mod book;
 pub mod cancel_booking;
@@ -27,4 +32,5 @@ pub use id::{BookingId, EnrollmentId, IdError, SemesterId, SessionId, UserId};
 pub use job::{Applied, Job, Kind, UnknownKind};
 pub use note::{Note, NoteError};
 pub use reason::{Reason, UnknownReason};
-pub use receipt::{Outcome, Receipt, Status};
+pub use receipt::{Outcome, Receipt, Status, UnknownState};
+pub use request::{LineError, Request, RequestError};

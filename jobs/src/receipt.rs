@@ -1,25 +1,64 @@
 //! The stored answer.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{Applied, Kind, Reason};
 
-/// Where a request is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// Not answered yet.
-    Queued,
-    /// Answered, for good.
-    Done,
-    /// Could not be answered; an operator can retry it.
-    Failed,
-    /// Withdrawn by an operator before it was answered.
-    Cancelled,
+macro_rules! states {
+    ($(#[$type_meta:meta])* $type:ident { $($(#[$meta:meta])* $variant:ident = $name:literal,)* }) => {
+        $(#[$type_meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $type { $($(#[$meta])* $variant,)* }
+
+        impl $type {
+            /// Every one.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The wire form.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = UnknownState;
+
+            fn from_str(name: &str) -> Result<Self, UnknownState> {
+                Self::ALL.iter().copied().find(|state| state.as_str() == name).ok_or(UnknownState)
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+    };
 }
+
+states!(
+    /// Where a request is.
+    Status {
+        /// Not answered yet.
+        Queued = "queued",
+        /// Answered, for good.
+        Done = "done",
+        /// Could not be answered; an operator can retry it.
+        Failed = "failed",
+        /// Withdrawn by an operator before it was answered.
+        Cancelled = "cancelled",
+    }
+);
 
 impl Status {
     /// Whether it stays so unless an operator intervenes.
@@ -29,15 +68,20 @@ impl Status {
     }
 }
 
-/// What came of an answered request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// It was done.
-    Applied,
-    /// It was refused; the reason says why.
-    Refused,
-}
+states!(
+    /// What came of an answered request.
+    Outcome {
+        /// It was done.
+        Applied = "applied",
+        /// It was refused; the reason says why.
+        Refused = "refused",
+    }
+);
+
+/// A name that is no status, or no outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("there is no such status or outcome")]
+pub struct UnknownState;
 
 /// The answer to a request as it is now: `seatkeeper.receipt`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
