@@ -8,7 +8,6 @@ use crate::{BookingId, SessionId, UserId};
 
 /// What is asked. Gives a place in a session, or in its waitlist, back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CancelBooking {
     /// Whose booking.
     pub user_id: UserId,
@@ -19,7 +18,6 @@ pub struct CancelBooking {
 
 /// A booking is named by itself or by its session, never by both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Which {
     /// The user's booking of this session.
@@ -43,6 +41,33 @@ impl CancelBooking {
         };
         fields.finish()?;
         Ok(Self { user_id, which })
+    }
+}
+
+/// By hand: what is derived for a flattened enum neither forbids naming both nor surplus fields.
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for CancelBooking {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "CancelBooking".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let described = |mut schema: schemars::Schema, text: &str| {
+            schema.insert("description".into(), text.into());
+            schema
+        };
+        schemars::json_schema!({
+            "description": "What is asked. Gives a place in a session, or in its waitlist, back.",
+            "type": "object",
+            "properties": {
+                "user_id": described(generator.subschema_for::<UserId>(), "Whose booking."),
+                "session_id": described(generator.subschema_for::<SessionId>(), "The user's booking of this session."),
+                "booking_id": described(generator.subschema_for::<BookingId>(), "This booking."),
+            },
+            "required": ["user_id"],
+            "oneOf": [{ "required": ["session_id"] }, { "required": ["booking_id"] }],
+            "additionalProperties": false
+        })
     }
 }
 

@@ -66,6 +66,19 @@ macro_rules! kinds {
             }
         }
 
+        #[cfg(feature = "schema")]
+        impl Kind {
+            /// The payload's JSON Schema.
+            pub(crate) fn payload_schema(self, generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                match self { $(Self::$variant => generator.subschema_for::<$module::$payload>(),)* }
+            }
+
+            /// The result's JSON Schema, once applied.
+            pub(crate) fn result_schema(self, generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                match self { $(Self::$variant => generator.subschema_for::<$module::Applied>(),)* }
+            }
+        }
+
         impl Serialize for Job {
             /// The payload alone; the kind travels beside it.
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -112,17 +125,7 @@ impl std::str::FromStr for Kind {
     }
 }
 
-impl std::fmt::Display for Kind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl Serialize for Kind {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
+crate::words::spelt_as_words!(Kind);
 
 impl Job {
     /// The user that it is about, if it is about one.

@@ -15,9 +15,12 @@ mod reason;
 mod receipt;
 mod refusals;
 mod request;
+mod words;
 
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "schema")]
+pub mod schema;
 
 pub mod book;
 pub mod cancel_booking;

@@ -57,6 +57,8 @@ impl schemars::JsonSchema for Note {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "maxLength": Self::MAX_CHARACTERS })
+        schemars::json_schema!({
+            "type": "string", "maxLength": Self::MAX_CHARACTERS, "pattern": "^[^\\u0000]*$"
+        })
     }
 }

@@ -1,7 +1,5 @@
 //! Why a request was refused, or failed.
 
-use serde::{Serialize, Serializer};
-
 macro_rules! reasons {
     ($($(#[$meta:meta])* $variant:ident = $name:literal;)*) => {
         /// Why a request was refused (an answer for good) or failed (an operator can retry it).
@@ -89,14 +87,4 @@ impl std::str::FromStr for Reason {
     }
 }
 
-impl std::fmt::Display for Reason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl Serialize for Reason {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
+crate::words::spelt_as_words!(Reason);

@@ -117,7 +117,7 @@ impl Request {
     /// producer and traceparent, which may be null. Instants are RFC 3339.
     ///
     /// This is the door for what others wrote. It refuses what the database would refuse, naming the same field, and
-    /// what only PostgreSQL can read: `"tomorrow"` as an instant, a number as the producer's name.
+    /// what only PostgreSQL can read: `"tomorrow"` as an instant, an ID in braces, a number as the producer's name.
     ///
     /// # Errors
     /// When it is no request; the error names the first field at fault, `requests` when it is no object at all.
@@ -135,7 +135,7 @@ impl Request {
         if let Some(surplus) = object.keys().filter(|key| !FIELDS.contains(&key.as_str())).min() {
             return Err(RequestError::of(surplus));
         }
-        let request_id = Uuid::try_parse(request_id).map_err(|_| RequestError::of("request_id"))?;
+        let request_id = parse_id(request_id)?;
         let run_at = optional("run_at")?.map(|text| parse_instant("run_at", text)).transpose()?;
         let expires_at = optional("expires_at")?.map(|text| parse_instant("expires_at", text)).transpose()?;
 
@@ -229,20 +229,32 @@ const FIELDS: [&str; 7] =
 const EARLIEST: i64 = -62_135_596_800;
 const LATEST: i64 = 253_402_214_400;
 
+/// With or without hyphens; other forms are not read by every door.
+fn parse_id(text: &str) -> Result<Uuid, RequestError> {
+    match Uuid::try_parse(text) {
+        Ok(id) if matches!(text.len(), 32 | 36) => Ok(id),
+        _ => Err(RequestError::of("request_id")),
+    }
+}
+
 fn parse_instant(field: &str, text: &str) -> Result<DateTime<Utc>, RequestError> {
     DateTime::parse_from_rfc3339(text)
         .map(|instant| instant.with_timezone(&Utc))
         .map_err(|_| RequestError::of(field))
 }
 
-/// Whole microseconds are what PostgreSQL keeps; cut here, every door stores the same instant.
+/// Whole microseconds are what PostgreSQL keeps; rounded here as there, every door stores the same instant.
 fn storable(field: &str, instant: DateTime<Utc>) -> Result<DateTime<Utc>, RequestError> {
-    let instant = instant.trunc_subsecs(6);
-    let bounds = (EARLIEST, 0)..=(LATEST, 0);
-    if !bounds.contains(&(instant.timestamp(), instant.timestamp_subsec_micros())) {
-        return Err(RequestError::of(field));
-    }
-    Ok(instant)
+    // First the bounds, since rounding the last instant of chrono panics; then again, since rounding moves it.
+    let within = |instant: &DateTime<Utc>| {
+        let bounds = (EARLIEST, 0)..=(LATEST, 0);
+        bounds.contains(&(instant.timestamp(), instant.timestamp_subsec_micros()))
+    };
+    Some(instant)
+        .filter(within)
+        .map(|instant| instant.round_subsecs(6))
+        .filter(within)
+        .ok_or_else(|| RequestError::of(field))
 }
 
 fn producer_name(name: String) -> Result<String, RequestError> {
