@@ -1,9 +1,10 @@
 //! Which database a verb works on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use seatkeeper::postgres::{self, Schema};
+use seatkeeper::postgres::embedded::{Embedded, Options};
+use seatkeeper::postgres::{self, MIGRATOR, Schema};
 use sqlx::PgPool;
 
 use super::Failure;
@@ -27,12 +28,42 @@ pub struct DatabaseFlags {
 pub struct Database {
     /// Connections, opened when they are needed.
     pub pool: PgPool,
+    /// The server, when it is ours.
+    embedded: Option<Embedded>,
 }
 
 impl Database {
-    /// Lets everything go.
-    pub async fn close(self) {
+    /// Lets everything go, and stops a server of our own.
+    pub async fn close(self) -> Result<(), Failure> {
         self.pool.close().await;
+        if let Some(embedded) = self.embedded {
+            embedded.stop().await.map_err(|error| Failure::unable(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Starts the embedded server of a data directory and brings its schema up to date.
+    pub async fn embedded(data_dir: &Path, connections: u32) -> Result<Self, Failure> {
+        let unable = |error: &dyn std::fmt::Display| Failure::unable(error.to_string());
+        let embedded = Embedded::start(Options::new(data_dir)).await.map_err(|error| unable(&error))?;
+        let admin = postgres::pool(embedded.connect_options("postgres"), 1);
+        let exists: bool =
+            sqlx::query_scalar("select exists (select from pg_database where datname = 'seatkeeper')")
+                .fetch_one(&admin)
+                .await?;
+        if !exists {
+            sqlx::query("create database seatkeeper").execute(&admin).await?;
+        }
+        admin.close().await;
+        let options = embedded.connect_options("seatkeeper").application_name("seatkeeper");
+        let pool = postgres::pool(options, connections);
+        MIGRATOR.run(&pool).await.map_err(|error| unable(&error))?;
+        Ok(Self { pool, embedded: Some(embedded) })
+    }
+
+    /// Where the embedded server is reached, when there is one: with its password.
+    pub fn embedded_url(&self) -> Option<String> {
+        self.embedded.as_ref().map(|embedded| embedded.url("seatkeeper"))
     }
 }
 
@@ -48,7 +79,7 @@ impl DatabaseFlags {
                 let options = postgres::connect_options(url).map_err(|error| {
                     Failure::usage(format!("--database-url (or DATABASE_URL) is no database URL: {error}"))
                 })?;
-                Ok(Database { pool: postgres::pool(options, connections) })
+                Ok(Database { pool: postgres::pool(options, connections), embedded: None })
             }
             (None, false) => Err(Failure::usage(
                 "which database? Give --database-url or DATABASE_URL, or --embedded for one on this machine",

@@ -22,7 +22,6 @@ use super::{Exit, Failure};
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub struct Run {
     #[command(flatten)]
     database: DatabaseFlags,
@@ -74,7 +73,7 @@ impl Run {
         let health = Health::default();
         let outcome = self.run(&database.pool, &health, &shutdown).await;
         shutdown.cancel();
-        database.close().await;
+        database.close().await?;
         outcome
     }
 

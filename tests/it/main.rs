@@ -1,3 +1,6 @@
 //! Integration tests: real PostgreSQL, a database per test.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod embedded;
+mod order;
+mod support;

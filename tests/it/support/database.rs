@@ -1,0 +1,223 @@
+//! The server of the test run and the databases of the tests.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+use seatkeeper::batch::{Limits, Turn, Worker};
+use seatkeeper::postgres::embedded::{Embedded, Options};
+use seatkeeper::postgres::{MIGRATOR, Timeouts, Transactions, pool};
+use seatkeeper_jobs::{Job, Receipt, postgres as door};
+use sqlx::{AssertSqlSafe, PgPool};
+use uuid::Uuid;
+
+const TEMPLATE: &str = "seatkeeper_template";
+
+struct Cluster {
+    embedded: Embedded,
+    /// Kept, since the server was started on it.
+    _runtime: tokio::runtime::Runtime,
+}
+
+/// The server lives as long as the test run: its guardian stops it when this process is gone.
+fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| {
+        std::thread::spawn(|| {
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            let embedded = runtime.block_on(async {
+                // No crash of the server is tested here, so it need not sync; those tests start their own.
+                let mut options = Options::new(Path::new(env!("CARGO_TARGET_TMPDIR")).join("it-cluster"));
+                options.durable = false;
+                options.settings.push(("max_connections".into(), "400".into()));
+                let embedded = Embedded::start(options).await.unwrap_or_else(|error| panic!("{error}"));
+                make_template(&embedded).await;
+                embedded
+            });
+            Cluster { embedded, _runtime: runtime }
+        })
+        .join()
+        .unwrap()
+    })
+}
+
+async fn make_template(embedded: &Embedded) {
+    let admin = pool(embedded.connect_options("postgres"), 1);
+    let old: Vec<String> = sqlx::query_scalar(
+        "select datname from pg_database where datname not in ('postgres', 'template0', 'template1')",
+    )
+    .fetch_all(&admin)
+    .await
+    .unwrap();
+    for name in old {
+        let drop = format!("drop database if exists \"{name}\" with (force)");
+        sqlx::query(AssertSqlSafe(drop)).execute(&admin).await.unwrap();
+    }
+    sqlx::query(AssertSqlSafe(format!("create database {TEMPLATE}"))).execute(&admin).await.unwrap();
+    let template = pool(embedded.connect_options(TEMPLATE), 1);
+    MIGRATOR.run(&template).await.unwrap();
+    template.close().await;
+    admin.close().await;
+}
+
+/// The URL of a database of the test run's server.
+pub fn cluster_url(database: &str) -> String {
+    cluster().embedded.url(database)
+}
+
+/// Databases of tests that are over, to be dropped by the next one.
+static OVER: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// A database of its own for one test.
+pub struct TestDb {
+    pub pool: PgPool,
+    pub url: String,
+    name: String,
+}
+
+impl TestDb {
+    /// With the schema.
+    pub async fn new() -> Self {
+        Self::create(Some(TEMPLATE)).await
+    }
+
+    /// Without anything.
+    pub async fn empty() -> Self {
+        Self::create(None).await
+    }
+
+    async fn create(template: Option<&str>) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let cluster = tokio::task::spawn_blocking(cluster).await.unwrap();
+        let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let admin = pool(cluster.embedded.connect_options("postgres"), 1);
+        let over = std::mem::take(&mut *OVER.lock().unwrap());
+        for name in over {
+            let drop = format!("drop database if exists {name} with (force)");
+            sqlx::query(AssertSqlSafe(drop)).execute(&admin).await.unwrap();
+        }
+        let template = template.map(|name| format!(" template {name}")).unwrap_or_default();
+        // Two at once cannot copy the same template: a lock of the admin database lines them up.
+        let mut one_by_one = admin.begin().await.unwrap();
+        sqlx::query("select pg_advisory_xact_lock(1)").execute(&mut *one_by_one).await.unwrap();
+        let other = pool(cluster.embedded.connect_options("postgres"), 1);
+        sqlx::query(AssertSqlSafe(format!("create database {name}{template}")))
+            .execute(&other)
+            .await
+            .unwrap();
+        one_by_one.commit().await.unwrap();
+        other.close().await;
+        admin.close().await;
+        Self {
+            pool: pool(cluster.embedded.connect_options(&name), 50),
+            url: cluster.embedded.url(&name),
+            name,
+        }
+    }
+
+    /// Runs SQL of the test's own.
+    pub async fn run(&self, sql: &str) {
+        sqlx::raw_sql(AssertSqlSafe(sql))
+            .execute(&self.pool)
+            .await
+            .unwrap_or_else(|error| panic!("{error}: {sql}"));
+    }
+
+    /// The one value that a query gives.
+    pub async fn value<T>(&self, sql: &str) -> T
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
+    {
+        sqlx::query_scalar(AssertSqlSafe(sql))
+            .fetch_one(&self.pool)
+            .await
+            .unwrap_or_else(|error| panic!("{error}: {sql}"))
+    }
+
+    /// Adds users 1 to `count`, active.
+    pub async fn users(&self, count: i64) {
+        self.run(&format!("insert into seatkeeper.users (user_id) select generate_series(1, {count})")).await;
+    }
+
+    /// Adds an open semester; `None` = unlimited places.
+    pub async fn semester(&self, id: i64, places: Option<i32>, cost: i64) {
+        let places = places.map_or("null".to_owned(), |places| places.to_string());
+        self.run(&format!(
+            "insert into seatkeeper.semesters (semester_id, code, status, max_players, enrollment_cost)
+             values ({id}, 'S{id}', 'ENROLLMENT_OPEN', {places}, {cost})"
+        ))
+        .await;
+    }
+
+    /// Asks, in a transaction of its own.
+    pub async fn ask(&self, id: Uuid, job: impl Into<Job>) -> Receipt {
+        let mut connection = self.pool.acquire().await.unwrap();
+        door::enqueue(&mut connection, &seatkeeper_jobs::Request::new(id, job)).await.unwrap()
+    }
+
+    /// The receipt as it is now.
+    pub async fn receipt(&self, id: Uuid) -> Receipt {
+        let mut connection = self.pool.acquire().await.unwrap();
+        door::get_receipt(&mut connection, id).await.unwrap().expect("the request is known")
+    }
+
+    /// A worker on this database, in this process.
+    pub fn worker(&self) -> Worker {
+        self.worker_with(Limits::default())
+    }
+
+    /// A worker with limits of the test's own.
+    pub fn worker_with(&self, limits: Limits) -> Worker {
+        Worker::new(Transactions::new(self.pool.clone(), Timeouts::default()), limits)
+    }
+
+    /// Works until nothing is ready.
+    pub async fn drain(&self) {
+        let mut worker = self.worker();
+        while !matches!(worker.turn().await, Turn::Idle) {}
+    }
+
+    /// What must hold in every database at the end of every test: the counters, the ledger and the guards' own rules.
+    pub async fn assert_sound(&self) {
+        let unsound: Vec<String> = sqlx::query_scalar(
+            "select 'enrolled_count of semester ' || s.semester_id from seatkeeper.semesters s
+             where s.enrolled_count <> (select count(*) from seatkeeper.enrollments e
+                                        where e.semester_id = s.semester_id and e.is_active)
+             union all
+             select 'places of semester ' || s.semester_id from seatkeeper.semesters s
+             where s.enrolled_count > s.max_players
+             union all
+             select 'balance of user ' || u.user_id from seatkeeper.users u
+             where u.credit_balance <> (select coalesce(sum(t.amount), 0) from seatkeeper.credit_transactions t
+                                        where t.user_id = u.user_id)
+             union all
+             select 'ledger row ' || t.transaction_id from (
+                 select t.*, lag(balance_after, 1, 0::bigint) over (partition by user_id order by transaction_id) as before
+                 from seatkeeper.credit_transactions t) t
+             where t.balance_after <> t.before + t.amount
+             union all
+             select 'active enrollments of user ' || e.user_id from seatkeeper.enrollments e
+             where e.is_active group by e.user_id, e.semester_id having count(*) > 1
+             union all
+             select 'refunds of enrollment ' || t.enrollment_id from seatkeeper.credit_transactions t
+             where t.transaction_type like '%REFUND' group by t.enrollment_id having count(*) > 1
+             union all
+             select 'effect without its request: ' || e.request_id from seatkeeper.enrollments e
+             where not exists (select from seatkeeper.requests r where r.request_id = e.request_id and r.outcome = 'applied')
+             union all
+             select 'ledger row without its request: ' || t.request_id from seatkeeper.credit_transactions t
+             where not exists (select from seatkeeper.requests r where r.request_id = t.request_id and r.outcome = 'applied')",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        assert!(unsound.is_empty(), "unsound: {unsound:?}");
+    }
+}
+
+impl Drop for TestDb {
+    fn drop(&mut self) {
+        OVER.lock().unwrap().push(std::mem::take(&mut self.name));
+    }
+}

@@ -1,0 +1,30 @@
+//! The harness: one PostgreSQL for the test run, a database for each test, made from a migrated template.
+//!
+//! A test awaits conditions ([`until`]), never a lapse of time.
+
+mod database;
+mod process;
+
+use std::time::Duration;
+
+pub use database::{TestDb, cluster_url};
+pub use process::{Process, seatkeeper};
+
+/// Longer than anything takes on a loaded machine: reaching it means that the condition never comes.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Awaits a condition, and says which one never came.
+pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let mut look = tokio::time::interval(LOOK);
+    let waiting = async {
+        loop {
+            look.tick().await;
+            if condition().await {
+                return;
+            }
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "never came: {what}");
+}
