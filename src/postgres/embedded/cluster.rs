@@ -13,6 +13,9 @@ use super::home::Home;
 /// The superuser that `initdb` makes.
 pub(super) const SUPERUSER: &str = "postgres";
 
+/// Beginning of the names of clusters that are not complete.
+const DRAFT: &str = "draft-";
+
 /// More than initdb ever takes, also on a busy machine.
 const INITDB_LIMIT: Duration = Duration::from_secs(180);
 
@@ -43,15 +46,21 @@ pub(super) fn password(home: &Home) -> Result<String, EmbeddedError> {
     Ok(text.trim().to_owned())
 }
 
+/// Removes what an interrupted [`create`] has left. Blocks.
+pub(super) fn sweep(home: &Home) {
+    let script = format!(r#"rm -rf "$1"/{DRAFT}*"#);
+    // An initdb that its guardian is just stopping may still write there: the next start has the rest.
+    let _ = home.account.sh(&script, &[home.dir.as_os_str()], "");
+}
+
 /// Runs initdb in a directory beside the final one, which is then renamed: a cluster is whole or absent,
-/// whenever we are killed. Remainders of earlier attempts are removed.
+/// whenever we are killed.
 pub(super) async fn create(home: &Home, binaries: &Binaries, durable: bool) -> Result<(), EmbeddedError> {
     let data = home.data();
-    let draft = home.dir.join(format!("draft-{:016x}", rand::random::<u64>()));
-    // An initdb that is just being stopped by its guardian may still write into its own draft; what is
-    // left of that falls to the next start.
-    let sweep = r#"rm -rf "$1"/draft-* 2>/dev/null; rm -f "$1/initdb.log""#;
-    home.account.sh_ok(sweep, &[home.dir.as_os_str()], "").map_err(io_error("clean", &home.dir))?;
+    let draft = home.dir.join(format!("{DRAFT}{:016x}", rand::random::<u64>()));
+    let log = home.dir.join("initdb.log");
+    let fresh = r#"rm -f "$1""#;
+    home.account.sh_ok(fresh, &[log.as_os_str()], "").map_err(io_error("remove", &log))?;
 
     // Over TCP and over sockets nobody gets in without the password. The locale C is the only one that is
     // everywhere, and it makes text order (and so indexes) independent of the system's libraries.
@@ -66,7 +75,6 @@ pub(super) async fn create(home: &Home, binaries: &Binaries, durable: bool) -> R
     if !durable {
         args.push(OsString::from("--no-sync"));
     }
-    let log = home.dir.join("initdb.log");
     let mut guardian = Guardian::spawn(&home.account, &log, &binaries.program("initdb"), args)?;
     let ended = guardian.wait(Instant::now() + INITDB_LIMIT).await;
     let failed = |problem: String| EmbeddedError::InitFailed {

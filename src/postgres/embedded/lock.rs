@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,8 @@ impl DirLock {
             .write(true)
             .create(true)
             .truncate(false)
+            // Whoever can open it can lock it.
+            .mode(0o600)
             .open(&path)
             .map_err(io_error("open the lock file", &path))?;
         let deadline = Instant::now() + PATIENCE;

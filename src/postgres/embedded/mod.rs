@@ -17,7 +17,7 @@
 //! between starts. A file `belongs-to` there names the data directory, for whoever cleans up.
 //!
 //! # How it ends
-//! With us, however we end: a [guardian] process waits for a pipe to close that only we hold, and then
+//! With us, however we end: a guardian process (guardian.rs) waits for a pipe to close that only we hold, and then
 //! stops the server. If the guardian was killed as well, the next start on that data directory stops the
 //! server first. A lock file keeps a second seatkeeper away from a data directory in use.
 
@@ -111,6 +111,7 @@ impl Embedded {
             let data_dir = data_dir.clone();
             blocking(move || {
                 let home = Home::settle(&data_dir, account)?;
+                cluster::sweep(&home);
                 let password = cluster::password(&home)?;
                 Ok((home, password))
             })
