@@ -104,7 +104,9 @@ pub enum EmbeddedError {
         tried: String,
     },
     /// `initdb` failed or did not end in time.
-    #[error("initdb could not make a cluster in {}: {problem}. The end of its output:\n{log}", .data.display())]
+    #[error(
+        "initdb could not make a cluster in {}: {problem}. The end of its output:\n{log}", .data.display()
+    )]
     InitFailed {
         /// The directory that it was to make.
         data: PathBuf,

@@ -17,9 +17,9 @@
 //! between starts. A file `belongs-to` there names the data directory, for whoever cleans up.
 //!
 //! # How it ends
-//! With us, however we end: a guardian process (guardian.rs) waits for a pipe to close that only we hold, and then
-//! stops the server. If the guardian was killed as well, the next start on that data directory stops the
-//! server first. A lock file keeps a second seatkeeper away from a data directory in use.
+//! With us, however we end: a guardian process (guardian.rs) waits for a pipe to close that only we hold,
+//! and then stops the server. If the guardian was killed as well, the next start on that data directory
+//! stops the server first. A lock file keeps a second seatkeeper away from a data directory in use.
 
 mod account;
 mod binaries;
