@@ -1,7 +1,8 @@
 //! The contract as JSON Schema (draft 2020-12), for producers in other languages.
 //!
 //! A payload schema accepts what [`crate::Job::read`] accepts, with one exception: to JSON Schema `1.0` and `1e3` are
-//! integers, here they are refused. (PostgreSQL refuses `1.0` and makes `1000` of `1e3` before anybody sees it.) A result schema is open, since a later version may add fields.
+//! integers, here they are refused. (PostgreSQL refuses `1.0` too, and makes `1000` of `1e3` before anybody sees it.)
+//! A result schema is open, since a later version may add fields.
 
 use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator, json_schema};
