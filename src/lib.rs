@@ -14,6 +14,8 @@
 //! - IDs never become labels of metrics.
 //! - Files stay under about 400 lines, and none is called utils, common or helpers.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on has failed"))]
+
 pub mod batch;
 pub mod decide;
 pub mod health;

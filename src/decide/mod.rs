@@ -10,6 +10,10 @@
 
 mod enroll;
 mod grant_credits;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
 mod unenroll;
 mod world;
 
