@@ -2,5 +2,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod embedded;
-mod order;
+mod races;
 mod support;
