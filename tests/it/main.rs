@@ -2,5 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod embedded;
+mod metrics;
+mod order;
 mod races;
 mod support;

@@ -3,12 +3,15 @@
 //! A test awaits conditions ([`until`]), never a lapse of time.
 
 mod database;
+pub mod http;
 mod process;
+mod server;
 
 use std::time::Duration;
 
-pub use database::{TestDb, cluster_url};
+pub use database::TestDb;
 pub use process::{Process, seatkeeper};
+pub use server::own_server;
 
 /// Longer than anything takes on a loaded machine: reaching it means that the condition never comes.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -16,7 +19,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Awaits a condition, and says which one never came.
-pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let mut look = tokio::time::interval(LOOK);
     let waiting = async {
         loop {
