@@ -20,7 +20,9 @@ create table seatkeeper.enrollments (
 );
 -- RACE-02: one active place for a user in a semester
 create unique index uq_active_enrollment on seatkeeper.enrollments (user_id, semester_id) where is_active;
-create index idx_active_enrollments_by_semester on seatkeeper.enrollments (semester_id) where is_active;
+-- With the user in it, so that it serves the look-up of one pair as well as the other index: planned while the table
+-- was small, by the semester alone that look-up would read everybody in a hot one.
+create index idx_active_enrollments_by_semester on seatkeeper.enrollments (semester_id, user_id) where is_active;
 comment on table seatkeeper.enrollments is 'A user''s place in a semester. Withdrawn ones stay; enrolling again makes a new row';
 comment on column seatkeeper.enrollments.price_paid is 'Credits really charged; refunds follow this, not today''s price';
 comment on column seatkeeper.enrollments.request_id is 'The request that made it; null = imported';

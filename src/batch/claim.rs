@@ -149,12 +149,12 @@ pub(super) async fn read_lanes(
         r#"
         -- claim.read_lanes
         select r.request_id as "request_id!", r.seq as "seq!", r.kind as "kind!",
-               case when octet_length(r.payload::text) <= 8192 then r.payload::text end as payload,
+               case when octet_length(r.body) <= 8192 then r.body end as payload,
                r.attempts as "attempts!", r.expires_at, r.semester_id, r.user_id,
                greatest(r.enqueued_at, r.run_at) as "waiting_since!", r.traceparent
         from unnest($1::bigint[]) held (semester_id)
         cross join lateral (
-            select * from seatkeeper.requests r
+            select r.*, r.payload::text as body from seatkeeper.requests r
             where r.semester_id = held.semester_id and r.status = 'queued' and r.hold is null
               and r.kind = any ($3)
               and r.kind <> all (array(select p.kind from seatkeeper.pauses p where p.kind is not null))
@@ -264,9 +264,12 @@ pub(super) async fn lock_grants(
                    case when octet_length(r.payload::text) <= 8192 then r.payload::text end as payload,
                    r.attempts as "attempts!", r.expires_at, r.semester_id, r.user_id,
                    greatest(r.enqueued_at, r.run_at) as "waiting_since!", r.traceparent
-            from seatkeeper.requests r
-            where r.request_id = any ($1) and r.status = 'queued' and r.hold is null
-            for update skip locked
+            from unnest($1::uuid[]) u (request_id)
+            cross join lateral (
+                select * from seatkeeper.requests r
+                where r.request_id = u.request_id and r.status = 'queued' and r.hold is null
+                limit 1 for update skip locked
+            ) r
             "#,
             &others
         )

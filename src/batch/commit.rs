@@ -11,6 +11,11 @@ use uuid::Uuid;
 use super::BatchError;
 use crate::decide::{Changes, Enrollment, LedgerEntry};
 
+/// Updates that join a set to a table are planned anew each time, on the sizes of the moment: a plan kept from a time
+/// when the table was as good as empty would walk all of it for every row of the set. (Inserts have nothing to join,
+/// and the reads look up row by row by construction.)
+const PLANNED_ONCE: bool = false;
+
 /// A semester's counter and clock.
 #[derive(Debug)]
 pub(super) struct LaneMove {
@@ -58,6 +63,7 @@ async fn withdraw(connection: &mut PgConnection, withdrawn: &[Enrollment]) -> Re
         &ids,
         &at
     )
+    .persistent(PLANNED_ONCE)
     .execute(connection)
     .await?;
     guard("withdrawn enrollments", withdrawn.len(), done.rows_affected())
@@ -81,6 +87,7 @@ async fn move_lanes(connection: &mut PgConnection, lanes: &[LaneMove]) -> Result
         &after,
         &at
     )
+    .persistent(PLANNED_ONCE)
     .execute(connection)
     .await?;
     guard("semesters", lanes.len(), done.rows_affected())
@@ -102,6 +109,7 @@ async fn move_balances(connection: &mut PgConnection, changes: &Changes) -> Resu
         &before,
         &after
     )
+    .persistent(PLANNED_ONCE)
     .execute(connection)
     .await?;
     guard("balances", changes.balances.len(), done.rows_affected())
@@ -202,6 +210,7 @@ pub(super) async fn write_endings(
         &answer_seqs as &[Option<i64>],
         &finished
     )
+    .persistent(PLANNED_ONCE)
     .execute(connection)
     .await?;
     guard("requests", endings.len(), done.rows_affected())
@@ -224,6 +233,7 @@ pub(super) async fn move_requests(
         &lanes as &[Option<i64>],
         &users as &[Option<i64>]
     )
+    .persistent(PLANNED_ONCE)
     .execute(connection)
     .await?;
     guard("moved requests", moves.len(), done.rows_affected())

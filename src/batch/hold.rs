@@ -16,9 +16,10 @@ const A_PASS: i64 = 2_000;
 pub async fn sort_out(transactions: &Transactions) -> sqlx::Result<u64> {
     let pending = sqlx::query_scalar!(
         r#"-- hold.pending
-           select exists (select from seatkeeper.requests
-                          where status = 'queued' and hold = 'scheduled' and run_at <= statement_timestamp())
-               or exists (select from seatkeeper.requests where status = 'queued' and hold = 'paused')
+           select (select r.run_at <= statement_timestamp() from seatkeeper.requests r
+                   where r.status = 'queued' and r.hold = 'scheduled' order by r.run_at limit 1) is true
+               or (select r.seq from seatkeeper.requests r
+                   where r.status = 'queued' and r.hold = 'paused' order by r.kind, r.seq limit 1) is not null
                or exists (select from seatkeeper.pauses where kind is not null) as "pending!""#
     )
     .fetch_one(transactions.pool())

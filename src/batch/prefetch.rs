@@ -126,7 +126,10 @@ pub(super) async fn read_enrollments(
         "-- prefetch.read_enrollments
          select e.enrollment_id, e.user_id, e.semester_id, e.price_paid
          from unnest($1::bigint[], $2::bigint[]) p (user_id, semester_id)
-         join seatkeeper.enrollments e on e.user_id = p.user_id and e.semester_id = p.semester_id and e.is_active",
+         cross join lateral (
+             select * from seatkeeper.enrollments e
+             where e.user_id = p.user_id and e.semester_id = p.semester_id and e.is_active limit 1
+         ) e",
         &users,
         &semesters
     )

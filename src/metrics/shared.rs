@@ -16,6 +16,10 @@ const FRESH_FOR: Duration = Duration::from_millis(1500);
 /// Depths are exact up to here, so that a scrape costs no more with ten million waiting.
 const DEPTH_CAP: i64 = 100_000;
 
+/// Walks the indexes: among millions of answered requests any other way is a scan of all of them.
+const READ: &str = "begin read only; set local statement_timeout = 1000; set local enable_seqscan = off; \
+    set local enable_bitmapscan = off; set local jit = off";
+
 /// Reads and renders the shared families. One read at a time, whoever asks.
 #[derive(Debug)]
 pub struct SharedState {
@@ -56,8 +60,7 @@ impl SharedState {
     async fn read(&self) -> sqlx::Result<String> {
         let kinds: Vec<String> =
             seatkeeper_jobs::Kind::ALL.iter().map(|kind| kind.as_str().to_owned()).collect();
-        let mut transaction =
-            self.pool.begin_with("begin read only; set local statement_timeout = 1000").await?;
+        let mut transaction = self.pool.begin_with(READ).await?;
         let queue = sqlx::query!(
             r#"-- metrics.queue
                select k.kind as "kind!",

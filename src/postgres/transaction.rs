@@ -37,9 +37,9 @@ impl Transactions {
     ///
     /// The settings travel with `begin`, in one round trip, and are `local`: behind `PgBouncer` in transaction mode a
     /// session belongs to nobody. The isolation level is explicit, since under a `repeatable read` default a lane
-    /// would be read as it was before its lock was had. The planner is told to walk the indexes by generic plans: the
-    /// statements of a batch are all of that kind, and statistics of a queue that was empty a moment ago must not
-    /// make it read the whole table. (What it then thinks the plans cost would set off the compiler: `jit` is off.)
+    /// would be read as it was before its lock was had. The planner is told to walk the indexes, row by row, by generic
+    /// plans: the statements of a batch are all of that kind, and a plan made while a table was empty must not read
+    /// the whole of it a minute later. Generic also for the look-ups of the foreign keys, thousands in a batch. (What it then thinks the plans cost would set off the compiler: `jit` is off.)
     /// The keepalives let the server notice a worker that vanished without a word, and free its lanes.
     #[must_use]
     pub fn new(pool: PgPool, timeouts: Timeouts) -> Self {
@@ -48,7 +48,8 @@ impl Transactions {
             "begin isolation level read committed read write; \
              set local statement_timeout = {}; set local lock_timeout = {}; \
              set local idle_in_transaction_session_timeout = {}; \
-             set local enable_seqscan = off; set local enable_bitmapscan = off; \
+             set local enable_seqscan = off; set local enable_bitmapscan = off; set local enable_hashjoin = off; \
+             set local enable_mergejoin = off; set local enable_material = off; \
              set local plan_cache_mode = force_generic_plan; set local jit = off; \
              set local tcp_user_timeout = 10000; set local tcp_keepalives_idle = 10; \
              set local tcp_keepalives_interval = 2; set local tcp_keepalives_count = 3",
