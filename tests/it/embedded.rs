@@ -1,6 +1,5 @@
 //! The embedded server: it keeps its data, it is ours alone, and it never outlives us.
 
-use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
@@ -14,11 +13,10 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::support::until;
+
 /// More than anything here takes, also on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
-
-/// Pause between two looks at a condition.
-const POLL: Duration = Duration::from_millis(10);
 
 /// Makes [`owner_process`] own a server on the data directory that it names.
 const OWNER: &str = "SEATKEEPER_TEST_EMBEDDED_OWNER";
@@ -62,16 +60,6 @@ async fn remembered(server: &Embedded) -> Vec<String> {
         .fetch_all(&mut connection)
         .await
         .expect("the rows")
-}
-
-/// Looks at a condition until it holds.
-async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
-    let wait = async {
-        while !condition().await {
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    tokio::time::timeout(LIMIT, wait).await.unwrap_or_else(|_| panic!("{what} within {LIMIT:?}"));
 }
 
 /// Whether the process runs; one that has ended and was not collected yet does not.

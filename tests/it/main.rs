@@ -6,3 +6,4 @@ mod metrics;
 mod order;
 mod races;
 mod support;
+mod tidy;

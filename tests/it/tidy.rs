@@ -1,0 +1,120 @@
+//! The repository tests its own shape: the architecture invariants of `src/lib.rs`, and a few habits.
+
+use std::path::{Path, PathBuf};
+
+const LONGEST_FILE: usize = 400;
+
+/// Every file of ours with one of these endings, with its text.
+fn files(folders: &[&str], endings: &[&str]) -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders: Vec<PathBuf> = folders.iter().map(|folder| root.join(folder)).collect();
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path
+                .extension()
+                .and_then(|ending| ending.to_str())
+                .is_some_and(|e| endings.contains(&e))
+            {
+                let text = std::fs::read_to_string(&path).unwrap();
+                found.push((path.strip_prefix(root).unwrap().to_owned(), text));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "nothing to look at");
+    found
+}
+
+/// Lines that contain one of these words, outside the files for which `allowed` holds.
+fn spoken(folders: &[&str], words: &[&str], allowed: impl Fn(&Path) -> bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (path, text) in files(folders, &["rs"]) {
+        if !allowed(&path) {
+            let hits = text.lines().enumerate().filter(|(_, line)| {
+                !line.trim_start().starts_with("//") && words.iter().any(|word| line.contains(word))
+            });
+            lines.extend(hits.map(|(number, line)| format!("{}:{}: {line}", path.display(), number + 1)));
+        }
+    }
+    lines
+}
+
+#[test]
+fn files_stay_small() {
+    let long: Vec<String> = files(&["src", "jobs", "migrations", "tests", "benches"], &["rs", "sql"])
+        .into_iter()
+        .filter(|(_, text)| text.lines().count() > LONGEST_FILE)
+        .map(|(path, text)| format!("{}: {} lines", path.display(), text.lines().count()))
+        .collect();
+    assert!(long.is_empty(), "{long:#?}");
+}
+
+#[test]
+fn no_file_is_named_after_nothing() {
+    for (path, _) in files(&["src", "jobs/src", "tests"], &["rs"]) {
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        assert!(
+            !["utils", "util", "common", "helpers", "misc", "manager"].contains(&stem),
+            "{}",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    for (path, text) in files(&["src", "jobs/src", "tests", "benches"], &["rs"]) {
+        assert!(text.starts_with("//! "), "{}", path.display());
+    }
+}
+
+#[test]
+fn the_rules_do_no_io_and_read_no_clock() {
+    let spoken = spoken(
+        &["src/decide"],
+        &[
+            "sqlx",
+            "tokio",
+            "Utc::now",
+            "Instant::now",
+            "SystemTime",
+            "std::fs",
+            "std::net",
+            "async ",
+            "rand::rng",
+        ],
+        |_| false,
+    );
+    assert!(spoken.is_empty(), "{spoken:#?}");
+}
+
+#[test]
+fn only_the_queue_names_apalis_and_only_metrics_spell_their_names() {
+    let apalis = spoken(&["src"], &["apalis::"], |path| path.starts_with("src/queue"));
+    assert!(apalis.is_empty(), "{apalis:#?}");
+    let metrics =
+        spoken(&["src"], &["counter!(", "gauge!(", "histogram!("], |path| path.starts_with("src/metrics"));
+    assert!(metrics.is_empty(), "{metrics:#?}");
+}
+
+#[test]
+fn a_batch_opens_its_transactions_in_one_place() {
+    let begins = spoken(
+        &["src/batch", "src/queue", "src/decide"],
+        &["pool.begin", "begin_with", ".acquire()"],
+        |_| false,
+    );
+    assert!(begins.is_empty(), "{begins:#?}");
+}
+
+#[test]
+fn tests_await_conditions_and_hide_nothing() {
+    // Put together here, so that this file does not find itself.
+    let words = [["sl", "eep("].concat(), ["#[ig", "nore"].concat(), ["todo", "!("].concat()];
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let spoken = spoken(&["tests", "jobs/tests"], &words, |_| false);
+    assert!(spoken.is_empty(), "{spoken:#?}");
+}
