@@ -29,16 +29,17 @@ pub(super) fn decide_all<'a>(
     clocks: &Clocks,
     refuse: Option<(Uuid, Reason)>,
 ) -> Result<Vec<Decided<'a>>, BatchError> {
-    // A panic in a rule costs the request an attempt, never the process: the world that it leaves is dropped.
-    let decided = catch_unwind(AssertUnwindSafe(|| {
+    without_panic(|| {
         let mut numbers = draw.answer_seqs.iter().copied();
         batch.iter().map(|claimed| decide_one(world, claimed, &mut numbers, draw, clocks, refuse)).collect()
-    }));
-    decided.unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied());
+    })
+}
+
+/// A panic in a rule costs the request an attempt, never the process: the world that it leaves behind is dropped.
+fn without_panic<T>(decide: impl FnOnce() -> Result<T, BatchError>) -> Result<T, BatchError> {
+    catch_unwind(AssertUnwindSafe(decide)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
         Err(BatchError::Panic(text.unwrap_or("without a message").to_owned()))
     })
 }
@@ -123,5 +124,17 @@ impl Decided<'_> {
             "request answered"
         );
         Told { kind: self.claimed.kind, outcome, reason, latency: waited + since_draw }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BatchError, without_panic};
+
+    #[test]
+    fn a_panic_in_a_rule_is_an_error_of_the_batch() {
+        let broken = without_panic(|| -> Result<(), _> { panic!("rule {} is broken", 7) });
+        assert!(matches!(&broken, Err(BatchError::Panic(text)) if text == "rule 7 is broken"), "{broken:?}");
+        assert!(matches!(without_panic(|| Ok(3)), Ok(3)));
     }
 }

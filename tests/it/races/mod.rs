@@ -6,6 +6,7 @@
 
 mod changes;
 mod enrolling;
+mod outsiders;
 mod spending;
 
 use std::time::Duration;
