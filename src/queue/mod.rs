@@ -76,6 +76,7 @@ pub async fn run(
             let worker = Turns {
                 worker: Mutex::new(Worker::new(transactions.clone(), settings.limits)),
                 pace,
+                poll: settings.poll,
                 health: health.clone(),
                 shutdown: shutdown.clone(),
             };
@@ -113,6 +114,7 @@ pub async fn run(
 struct Turns {
     worker: Mutex<Worker>,
     pace: Arc<Pace>,
+    poll: Duration,
     health: Health,
     shutdown: CancellationToken,
 }
@@ -129,7 +131,8 @@ async fn take_turn(_: Tick, turns: Data<Arc<Turns>>, context: WorkerContext) -> 
             }
             Turn::Idle => {
                 turns.health.reached();
-                turns.pace.progress();
+                // What the waker saw may be of a kind that this build has no rule for: no reason to spin.
+                turns.pace.wait(turns.poll);
                 break;
             }
             Turn::Contended => {

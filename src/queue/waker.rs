@@ -19,7 +19,7 @@ const SHORTEST_HOLD_UP: Duration = Duration::from_millis(2);
 pub(super) struct Pace(Mutex<Duration>);
 
 impl Pace {
-    /// The last turn got somewhere, or found nothing: look again at once.
+    /// The last turn got somewhere: look again at once.
     pub(super) fn progress(&self) {
         self.set(|_| Duration::ZERO);
     }
@@ -29,7 +29,7 @@ impl Pace {
         self.set(|pause| (pause * 2).max(SHORTEST_HOLD_UP));
     }
 
-    /// The database is away.
+    /// Nothing to do, or the database is away.
     pub(super) fn wait(&self, pause: Duration) {
         self.set(|_| pause);
     }
