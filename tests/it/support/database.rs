@@ -167,6 +167,22 @@ impl TestDb {
         Worker::new(Transactions::new(self.pool.clone(), Timeouts::default()), limits)
     }
 
+    /// A worker with limits and timeouts of the test's own.
+    pub fn worker_on(&self, timeouts: Timeouts, limits: Limits) -> Worker {
+        Worker::new(Transactions::new(self.pool.clone(), timeouts), limits)
+    }
+
+    /// Awaits that somebody waits for a lock that this backend holds.
+    pub async fn until_blocked_by(&self, holder: i32) {
+        super::until("somebody waits for the lock that the test holds", || async move {
+            self.value::<bool>(&format!(
+                "select exists (select from pg_stat_activity where {holder} = any (pg_blocking_pids(pid)))"
+            ))
+            .await
+        })
+        .await;
+    }
+
     /// Works until nothing is ready.
     pub async fn drain(&self) {
         let mut worker = self.worker();

@@ -4,6 +4,7 @@
 
 mod database;
 pub mod http;
+pub mod plain_sql;
 mod process;
 mod server;
 
