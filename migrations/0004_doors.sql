@@ -83,7 +83,7 @@ begin
         return 'note';
     end if;
     if surplus <> '{}' then
-        return (select key from jsonb_object_keys(surplus) key order by key limit 1);
+        return (select key from jsonb_object_keys(surplus) key order by key collate "C" limit 1);
     end if;
     return null;
 end $$;
@@ -227,7 +227,7 @@ begin
             when jsonb_typeof(item.value -> 'request_id') is distinct from 'string' then 'request_id'
             when jsonb_typeof(item.value -> 'kind') is distinct from 'string' then 'kind'
             else (select key from jsonb_object_keys(item.value - array['request_id', 'kind', 'payload', 'run_at',
-                      'expires_at', 'producer', 'traceparent']) key order by key limit 1) end;
+                      'expires_at', 'producer', 'traceparent']) key order by key collate "C" limit 1) end;
         if field is null then
             begin
                 field := 'request_id'; perform (item.value ->> 'request_id')::uuid;
@@ -289,12 +289,14 @@ begin
                                           format('It is item %s of the array.', unreadable ->> 'ord'));
     end if;
 
-    -- Known IDs are not validated: they get their receipt, or RC409, below.
+    -- Known IDs are not validated, nor is one that comes again: they get their receipt, or RC409, below.
     select i.ord, seatkeeper.request_defect(i.id, i.kind, i.payload, i.run_at, i.expires_at, i.producer, i.trace) as field
     into first_defect
-    from unnest(ids, kinds, payloads, run_ats, expiries, producers, traces)
-         with ordinality i (id, kind, payload, run_at, expires_at, producer, trace, ord)
-    where seatkeeper.request_defect(i.id, i.kind, i.payload, i.run_at, i.expires_at, i.producer, i.trace) is not null
+    from (select u.*, row_number() over (partition by u.id order by u.ord) as occurrence
+          from unnest(ids, kinds, payloads, run_ats, expiries, producers, traces)
+               with ordinality u (id, kind, payload, run_at, expires_at, producer, trace, ord)) i
+    where i.occurrence = 1
+      and seatkeeper.request_defect(i.id, i.kind, i.payload, i.run_at, i.expires_at, i.producer, i.trace) is not null
       and not exists (select from seatkeeper.requests r where r.request_id = i.id)
       and not exists (select from seatkeeper.request_tombstones t where t.request_id = i.id)
     order by i.ord

@@ -138,3 +138,8 @@ end $$;
 create trigger trg_move_bookings after update on seatkeeper.sessions
     referencing old table as old_rows new table as new_rows
     for each statement execute function seatkeeper.move_bookings();
+
+-- These work with the rights of their owner: hung on a table of somebody else, they would forge what they record.
+-- To fire, a trigger needs no right to execute its function.
+revoke all on function seatkeeper.record_catalog_change, seatkeeper.mark_session, seatkeeper.mark_sessions_of_user,
+    seatkeeper.move_bookings from public;
