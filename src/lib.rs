@@ -21,5 +21,6 @@ pub mod decide;
 pub mod health;
 pub mod http;
 pub mod metrics;
+pub mod operate;
 pub mod postgres;
 pub mod queue;

@@ -2,6 +2,7 @@
 
 mod database;
 mod migrate;
+mod requests;
 mod run;
 
 use std::process::ExitCode;
@@ -76,6 +77,8 @@ enum Verb {
     Run(run::Run),
     /// Bring the schema up to date, or show what that would do
     Migrate(migrate::Migrate),
+    /// Look at requests, wait for them, retry and cancel them
+    Requests(requests::Requests),
 }
 
 impl Verb {
@@ -83,7 +86,7 @@ impl Verb {
     const fn default_log(&self) -> &'static str {
         match self {
             Self::Run(_) => "info",
-            Self::Migrate(_) => "warn",
+            Self::Migrate(_) | Self::Requests(_) => "warn",
         }
     }
 
@@ -91,7 +94,17 @@ impl Verb {
         match self {
             Self::Run(verb) => verb.execute().await,
             Self::Migrate(verb) => verb.execute().await,
+            Self::Requests(verb) => verb.execute().await,
         }
+    }
+}
+
+/// Prints the result of a verb. Who reads it may stop reading early, as `head` does.
+fn print(text: &str) {
+    use std::io::Write as _;
+    let mut stdout = std::io::stdout().lock();
+    if stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err() {
+        tracing::debug!("nobody reads the output to its end");
     }
 }
 
