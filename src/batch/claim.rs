@@ -5,6 +5,10 @@
 //! `skip locked`: workers never wait for each other here. What is ready in a lane is read in a later statement
 //! than the one that locked it: an older snapshot would show requests that the former holder has just answered.
 //!
+//! Of a paused kind nothing is claimed, and after the pause nothing that arrived later than what is still parked
+//! ([`super::hold`] puts that back by and by): each claim reads with the requests a bound for every kind. Pauses are
+//! read again with the requests of a lane, under its lock: one that was there before the lock counts.
+//!
 //! Requests without a lane (grants, and those whose semester does not exist) are claimed by their own row lock.
 
 use std::collections::{HashMap, HashSet};
@@ -157,7 +161,14 @@ pub(super) async fn read_lanes(
             select r.*, r.payload::text as body from seatkeeper.requests r
             where r.semester_id = held.semester_id and r.status = 'queued' and r.hold is null
               and r.kind = any ($3)
-              and r.kind <> all (array(select p.kind from seatkeeper.pauses p where p.kind is not null))
+              and r.seq < (array(
+                  select case when exists (select from seatkeeper.pauses p where p.kind = k.kind) then 0
+                              else coalesce((select p.seq from seatkeeper.requests p
+                                             where p.kind = k.kind and p.status = 'queued' and p.hold = 'paused'
+                                             order by p.seq limit 1), 9223372036854775807) end
+                  from unnest($3::text[]) with ordinality k (kind, ord) order by k.ord))[array_position($3, r.kind)]
+              and r.semester_id <> all (array(select p.semester_id from seatkeeper.pauses p where p.semester_id is not null))
+              and not exists (select from seatkeeper.pauses p where p.kind is null and p.semester_id is null)
             order by r.seq limit $2
         ) r
         order by r.seq
@@ -189,7 +200,12 @@ pub(super) async fn lock_loose(
             select * from (select * from seatkeeper.requests r
              where r.semester_id is null and r.status = 'queued' and r.hold is null
                and r.kind = any ($3)
-               and r.kind <> all (array(select p.kind from seatkeeper.pauses p where p.kind is not null))
+               and r.seq < (array(
+                   select case when exists (select from seatkeeper.pauses p where p.kind = k.kind) then 0
+                               else coalesce((select p.seq from seatkeeper.requests p
+                                              where p.kind = k.kind and p.status = 'queued' and p.hold = 'paused'
+                                              order by p.seq limit 1), 9223372036854775807) end
+                   from unnest($3::text[]) with ordinality k (kind, ord) order by k.ord))[array_position($3, r.kind)]
                and not exists (select from seatkeeper.pauses p where p.kind is null and p.semester_id is null)
              order by r.seq limit $2
              for update skip locked) loose
@@ -199,7 +215,12 @@ pub(super) async fn lock_loose(
                 select * from seatkeeper.requests r
                 where r.semester_id = u.semester_id and r.status = 'queued' and r.hold is null
                   and r.kind = any ($3)
-                  and r.kind <> all (array(select p.kind from seatkeeper.pauses p where p.kind is not null))
+                  and r.seq < (array(
+                      select case when exists (select from seatkeeper.pauses p where p.kind = k.kind) then 0
+                                  else coalesce((select p.seq from seatkeeper.requests p
+                                                 where p.kind = k.kind and p.status = 'queued' and p.hold = 'paused'
+                                                 order by p.seq limit 1), 9223372036854775807) end
+                      from unnest($3::text[]) with ordinality k (kind, ord) order by k.ord))[array_position($3, r.kind)]
                   and r.semester_id <> all (array(select p.semester_id from seatkeeper.pauses p where p.semester_id is not null))
                   and not exists (select from seatkeeper.pauses p where p.kind is null and p.semester_id is null)
                 order by r.seq limit $2
@@ -242,7 +263,10 @@ pub(super) async fn lock_grants(
             select g.request_id, g.user_id, g.seq, row_number() over (order by g.seq) as position
             from (select * from seatkeeper.requests r
                   where r.user_id = u.user_id and r.kind = 'grant_credits' and r.status = 'queued' and r.hold is null
-                    and 'grant_credits' <> all (array(select p.kind from seatkeeper.pauses p where p.kind is not null))
+                    and not exists (select from seatkeeper.pauses p where p.kind = 'grant_credits')
+                    and r.seq < coalesce((select p.seq from seatkeeper.requests p
+                                          where p.kind = 'grant_credits' and p.status = 'queued' and p.hold = 'paused'
+                                          order by p.seq limit 1), 9223372036854775807)
                   order by r.seq limit $2) g
         ) r
         "#,

@@ -2,6 +2,7 @@
 
 mod database;
 mod migrate;
+mod pause;
 mod requests;
 mod run;
 
@@ -79,6 +80,10 @@ enum Verb {
     Migrate(migrate::Migrate),
     /// Look at requests, wait for them, retry and cancel them
     Requests(requests::Requests),
+    /// Keep workers from a kind, a semester or everything; producers can still enqueue
+    Pause(pause::Pause),
+    /// End a pause
+    Resume(pause::Resume),
 }
 
 impl Verb {
@@ -86,7 +91,7 @@ impl Verb {
     const fn default_log(&self) -> &'static str {
         match self {
             Self::Run(_) => "info",
-            Self::Migrate(_) | Self::Requests(_) => "warn",
+            Self::Migrate(_) | Self::Requests(_) | Self::Pause(_) | Self::Resume(_) => "warn",
         }
     }
 
@@ -95,6 +100,8 @@ impl Verb {
             Self::Run(verb) => verb.execute().await,
             Self::Migrate(verb) => verb.execute().await,
             Self::Requests(verb) => verb.execute().await,
+            Self::Pause(verb) => verb.execute().await,
+            Self::Resume(verb) => verb.execute().await,
         }
     }
 }

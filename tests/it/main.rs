@@ -4,6 +4,7 @@
 mod doors;
 mod embedded;
 mod metrics;
+mod operate;
 mod order;
 mod races;
 mod support;

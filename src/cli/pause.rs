@@ -1,0 +1,136 @@
+//! `pause` and `resume`.
+
+use clap::Args;
+use seatkeeper::operate::{self, Operator, Pause as Paused, Scope, ScopeError};
+use seatkeeper_jobs::{Kind, SemesterId};
+use serde_json::json;
+
+use super::database::DatabaseFlags;
+use super::{Exit, Failure, print};
+
+#[derive(Debug, Args)]
+pub struct Pause {
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+pub struct Resume {
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    #[command(flatten)]
+    database: DatabaseFlags,
+    #[command(flatten)]
+    scope: ScopeFlags,
+    /// Why: recorded with your name
+    #[arg(long, env = "SEATKEEPER_REASON")]
+    reason: String,
+    /// Your name, as it is recorded; else that of your account on this machine
+    #[arg(long, env = "SEATKEEPER_OPERATOR")]
+    operator: Option<String>,
+    /// Print the result as JSON
+    #[arg(long, env = "SEATKEEPER_JSON")]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct ScopeFlags {
+    /// Every request of this kind
+    #[arg(long, env = "SEATKEEPER_KIND")]
+    kind: Option<Kind>,
+    /// Every request in the lane of this semester
+    #[arg(long, env = "SEATKEEPER_SEMESTER")]
+    semester: Option<SemesterId>,
+    /// Every request
+    #[arg(long, env = "SEATKEEPER_EVERYTHING")]
+    everything: bool,
+}
+
+impl ScopeFlags {
+    const fn scope(&self) -> Scope {
+        match (self.kind, self.semester) {
+            (Some(kind), _) => Scope::Kind(kind),
+            (None, Some(semester)) => Scope::Semester(semester),
+            (None, None) => Scope::Everything,
+        }
+    }
+}
+
+impl Common {
+    fn has_reason(&self) -> Result<(), Failure> {
+        if self.reason.trim().is_empty() {
+            return Err(Failure::usage("--reason is empty: say why, for whoever reads the record"));
+        }
+        Ok(())
+    }
+
+    fn report(&self, text: &str, changed: bool, pause: Option<&Paused>) {
+        if self.json {
+            print(&format!("{}\n", json!({ "changed": changed, "pause": pause })));
+        } else {
+            print(&format!("{text}\n"));
+        }
+    }
+}
+
+impl Pause {
+    pub async fn execute(self) -> Result<Exit, Failure> {
+        let Common { database, scope, reason, operator, .. } = &self.common;
+        self.common.has_reason()?;
+        let database = database.open_usable(1).await?;
+        let transactions = operate::transactions(database.pool.clone());
+        let scope = scope.scope();
+        let (pause, was_paused) =
+            operate::pause(&transactions, scope, &Operator::new(operator.clone()), reason).await.map_err(
+                |error| match error {
+                    ScopeError::Database(error) => error.into(),
+                    error @ ScopeError::UnknownSemester(_) => Failure::unable(error.to_string()),
+                },
+            )?;
+        let text = if was_paused {
+            format!(
+                "{scope} was paused before: since {} by {}: {}",
+                pause.since, pause.paused_by, pause.reason
+            )
+        } else {
+            format!("{scope} is paused; producers can still enqueue. `seatkeeper resume` ends it")
+        };
+        self.common.report(&text, !was_paused, Some(&pause));
+        database.close().await?;
+        Ok(Exit::Fine)
+    }
+}
+
+impl Resume {
+    pub async fn execute(self) -> Result<Exit, Failure> {
+        let Common { database, scope, reason, operator, .. } = &self.common;
+        self.common.has_reason()?;
+        let database = database.open_usable(1).await?;
+        let transactions = operate::transactions(database.pool.clone());
+        let scope = scope.scope();
+        let ended = operate::resume(&transactions, scope, &Operator::new(operator.clone()), reason).await?;
+        let mut text = match &ended {
+            Some(pause) => {
+                format!("{scope} goes on; it was paused since {} by {}", pause.since, pause.paused_by)
+            }
+            None => format!("{scope} was not paused"),
+        };
+        // One scope lies within another: say so, before somebody wonders why nothing moves.
+        for pause in operate::pauses(&database.pool).await? {
+            text.push_str(&format!(
+                "\nstill paused: {}, by {}: {}",
+                pause.what(),
+                pause.paused_by,
+                pause.reason
+            ));
+        }
+        self.common.report(&text, ended.is_some(), ended.as_ref());
+        database.close().await?;
+        Ok(Exit::Fine)
+    }
+}
