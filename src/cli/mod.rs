@@ -1,10 +1,12 @@
 //! The verbs, one file each. Here: their common ground.
 
 mod database;
+mod demo;
 mod migrate;
 mod pause;
 mod requests;
 mod run;
+mod words;
 
 use std::process::ExitCode;
 
@@ -74,6 +76,8 @@ enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Show the whole story in a minute, on a throw-away PostgreSQL of its own
+    Demo(demo::Demo),
     /// Work off the queue: worker, scheduler and HTTP listener in one process
     Run(run::Run),
     /// Bring the schema up to date, or show what that would do
@@ -92,11 +96,13 @@ impl Verb {
         match self {
             Self::Run(_) => "info",
             Self::Migrate(_) | Self::Requests(_) | Self::Pause(_) | Self::Resume(_) => "warn",
+            Self::Demo(_) | Self::Migrate(_) => "warn",
         }
     }
 
     async fn execute(self) -> Result<Exit, Failure> {
         match self {
+            Self::Demo(verb) => verb.execute().await,
             Self::Run(verb) => verb.execute().await,
             Self::Migrate(verb) => verb.execute().await,
             Self::Requests(verb) => verb.execute().await,

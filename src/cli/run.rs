@@ -149,7 +149,7 @@ impl Run {
 }
 
 /// A token that SIGTERM and SIGINT cancel.
-fn stop_on_signal() -> Result<CancellationToken, Failure> {
+pub(super) fn stop_on_signal() -> Result<CancellationToken, Failure> {
     let no_signal = |error| Failure::unable(format!("no signal handler: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signal)?;

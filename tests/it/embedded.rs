@@ -63,7 +63,7 @@ async fn remembered(server: &Embedded) -> Vec<String> {
 }
 
 /// Whether the process runs; one that has ended and was not collected yet does not.
-fn runs(pid: u32) -> bool {
+pub fn runs(pid: u32) -> bool {
     match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
         Ok(stat) => !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with(['Z', 'X']),
         Err(_) => kill(as_pid(pid), None).is_ok(),

@@ -1,0 +1,89 @@
+//! The throw-away database that the demo plays on.
+
+use std::path::Path;
+
+use seatkeeper::postgres::embedded::{Embedded, Options};
+use seatkeeper::postgres::{self, MIGRATOR};
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+
+use super::plan::{CAMP, CAMP_COST, CUP, CUP_COST};
+use crate::cli::Failure;
+
+/// The database on the embedded server; dropped and made again by every demo.
+const DATABASE: &str = "seatkeeper_demo";
+/// What the server lets in: the crowd, the naive crowd, the workers and whoever looks on.
+const MAX_CONNECTIONS: u32 = 300;
+
+/// An embedded server with a fresh database on it.
+pub struct Stage {
+    server: Embedded,
+    /// For the workers and for looking on.
+    pub pool: PgPool,
+}
+
+impl Stage {
+    /// Starts the server of the data directory and makes the database anew.
+    pub async fn build(data_dir: &Path, connections: u32) -> Result<Self, Failure> {
+        let mut options = Options::new(data_dir);
+        options.settings.push(("max_connections".into(), MAX_CONNECTIONS.to_string()));
+        let server = Embedded::start(options).await.map_err(|error| Failure::unable(error.to_string()))?;
+        let admin = postgres::pool(server.connect_options("postgres"), 1);
+        sqlx::query("drop database if exists seatkeeper_demo with (force)").execute(&admin).await?;
+        sqlx::query("create database seatkeeper_demo").execute(&admin).await?;
+        admin.close().await;
+        let pool = postgres::pool(connect_options(&server), connections);
+        MIGRATOR.run(&pool).await.map_err(|error| Failure::unable(error.to_string()))?;
+        Ok(Self { server, pool })
+    }
+
+    /// Adds the players and the two semesters.
+    pub async fn seed(&self, players: i64, seats: i32) -> Result<(), Failure> {
+        sqlx::query!(
+            "-- demo.seed_users
+             insert into seatkeeper.users (user_id) select generate_series(1, $1::bigint)",
+            players
+        )
+        .execute(&self.pool)
+        .await?;
+        sqlx::query!(
+            "-- demo.seed_semesters
+             insert into seatkeeper.semesters (semester_id, code, name, status, max_players, enrollment_cost)
+             values ($1, 'CUP', 'Summer Cup', 'ENROLLMENT_OPEN', $2, $3),
+                    ($4, 'CAMP', 'Open Camp', 'ENROLLMENT_OPEN', null, $5)",
+            CUP,
+            seats,
+            CUP_COST,
+            CAMP,
+            CAMP_COST
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// How the crowd gets in.
+    pub fn connect_options(&self) -> PgConnectOptions {
+        connect_options(&self.server)
+    }
+
+    /// Where the database is reached, with its password.
+    pub fn url(&self) -> String {
+        self.server.url(DATABASE)
+    }
+
+    /// The server's major version.
+    pub fn version(&self) -> u32 {
+        self.server.version()
+    }
+
+    /// Lets everybody go and stops the server; the database stays until the next demo.
+    pub async fn close(self) -> Result<(), Failure> {
+        self.pool.close().await;
+        self.server.stop().await.map_err(|error| Failure::unable(error.to_string()))
+    }
+}
+
+fn connect_options(server: &Embedded) -> PgConnectOptions {
+    server.connect_options(DATABASE).application_name("seatkeeper demo")
+}
