@@ -49,7 +49,7 @@ fn the_figures_add_up_and_the_usual_code_oversells() {
         .unwrap();
     let story = told(&output);
     assert_eq!(String::from_utf8_lossy(&output.stderr), "", "no progress bar without a terminal");
-    let n = |pointer| number(&story, pointer);
+    let n = |pointer: &str| number(&story, pointer);
 
     assert_eq!(story["adds_up"], true);
     assert!(story["checks"].as_array().unwrap().iter().all(|check| check["holds"] == true), "{story}");
@@ -147,7 +147,7 @@ fn server_of(dir: &Path) -> Option<(String, u32)> {
 #[tokio::test]
 async fn a_demo_killed_in_the_middle_leaves_no_server_behind() {
     let dir = data_dir();
-    let mut running = Background::start(dir.path(), &["--players", "50000", "--connections", "4"]);
+    let mut running = Background::start(dir.path(), &["--players", "8000", "--connections", "2"]);
     let path = dir.path();
     until("the crowd is at it", async || {
         let Some((url, _)) = server_of(path) else { return false };
