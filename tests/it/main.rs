@@ -6,6 +6,7 @@ mod demo;
 mod embedded;
 mod metrics;
 mod operate;
+mod model;
 mod order;
 mod races;
 mod support;

@@ -1,0 +1,189 @@
+//! What the tables say happened, and the state that came of it: all that any outsider could read.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::reference::{Enrollment, LedgerRow, User};
+
+/// A request as stored, with its answer.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Asked {
+    pub request_id: Uuid,
+    pub kind: String,
+    pub payload: Value,
+    pub status: String,
+    pub outcome: Option<String>,
+    pub reason: Option<String>,
+    pub result: Option<Value>,
+    pub attempts: i32,
+    pub run_at: Option<DateTime<Utc>>,
+    pub expires_at: Option<DateTime<Utc>>,
+    pub enqueued_at: DateTime<Utc>,
+    pub finished_at: Option<DateTime<Utc>>,
+    pub answer_seq: Option<i64>,
+    pub last_error: Option<String>,
+}
+
+impl Asked {
+    pub fn semester_id(&self) -> Option<i64> {
+        self.payload["semester_id"].as_i64()
+    }
+
+    pub fn user_id(&self) -> Option<i64> {
+        self.payload["user_id"].as_i64()
+    }
+
+    /// What came of it: the reason, or that it was applied, or its status.
+    pub fn ending(&self) -> &str {
+        self.reason.as_deref().or(self.outcome.as_deref()).unwrap_or(&self.status)
+    }
+}
+
+/// A change of the catalog by its owners.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Change {
+    pub change_seq: i64,
+    pub table: String,
+    pub key: i64,
+    pub before: Option<Value>,
+    pub after: Option<Value>,
+}
+
+/// A semester as it is now: what its owners wrote, and the counter.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct SemesterRow {
+    pub semester_id: i64,
+    pub catalog: Value,
+    pub enrolled_count: i32,
+}
+
+/// The state at the end.
+#[derive(Debug, Clone, Default)]
+pub struct End {
+    pub users: BTreeMap<i64, User>,
+    pub semesters: Vec<SemesterRow>,
+    pub enrollments: BTreeMap<i64, Enrollment>,
+    /// In the order of their numbers.
+    pub ledger: Vec<LedgerRow>,
+}
+
+/// Everything that is needed to say whether the answers are right.
+#[derive(Debug, Clone)]
+pub struct History {
+    /// Before the first request: additions of users are recorded nowhere. Those of semesters are among the changes.
+    pub users: BTreeMap<i64, User>,
+    pub requests: Vec<Asked>,
+    pub changes: Vec<Change>,
+    pub end: End,
+}
+
+#[derive(sqlx::FromRow)]
+struct EnrollmentRow {
+    enrollment_id: i64,
+    user_id: i64,
+    semester_id: i64,
+    status: String,
+    is_active: bool,
+    price_paid: i64,
+    request_id: Option<Uuid>,
+    enrolled_at: DateTime<Utc>,
+    withdrawn_at: Option<DateTime<Utc>>,
+}
+
+#[derive(sqlx::FromRow)]
+struct TransactionRow {
+    user_id: i64,
+    transaction_type: String,
+    amount: i64,
+    balance_after: i64,
+    enrollment_id: Option<i64>,
+    request_id: Option<Uuid>,
+    created_at: DateTime<Utc>,
+}
+
+pub async fn users(pool: &PgPool) -> BTreeMap<i64, User> {
+    let rows: Vec<(i64, bool, i64)> =
+        sqlx::query_as("select user_id, is_active, credit_balance from seatkeeper.users")
+            .fetch_all(pool)
+            .await
+            .unwrap();
+    rows.into_iter().map(|(id, is_active, balance)| (id, User { is_active, balance })).collect()
+}
+
+impl History {
+    /// Reads it, once nobody works any more. `users` are those before the first request.
+    pub async fn read(pool: &PgPool, users_before: BTreeMap<i64, User>) -> Self {
+        let requests = sqlx::query_as(
+            "select request_id, kind, payload, status, outcome, reason, result, attempts, run_at, expires_at,
+                    enqueued_at, finished_at, answer_seq, last_error
+             from seatkeeper.requests order by answer_seq",
+        );
+        let changes = sqlx::query_as(
+            r#"select change_seq, "table", key, before, after from seatkeeper.catalog_changes order by change_seq"#,
+        );
+        let semesters = sqlx::query_as(
+            "select semester_id, to_jsonb(s) as catalog, enrolled_count from seatkeeper.semesters s order by semester_id",
+        );
+        let enrollments: Vec<EnrollmentRow> = sqlx::query_as(
+            "select enrollment_id, user_id, semester_id, status, is_active, price_paid, request_id, enrolled_at,
+                    withdrawn_at
+             from seatkeeper.enrollments",
+        )
+        .fetch_all(pool)
+        .await
+        .unwrap();
+        let ledger: Vec<TransactionRow> = sqlx::query_as(
+            "select user_id, transaction_type, amount, balance_after, enrollment_id, request_id, created_at
+             from seatkeeper.credit_transactions order by transaction_id",
+        )
+        .fetch_all(pool)
+        .await
+        .unwrap();
+        let end = End {
+            users: users(pool).await,
+            semesters: semesters.fetch_all(pool).await.unwrap(),
+            enrollments: enrollments.into_iter().map(EnrollmentRow::named).collect(),
+            ledger: ledger.into_iter().map(TransactionRow::plain).collect(),
+        };
+        Self {
+            users: users_before,
+            requests: requests.fetch_all(pool).await.unwrap(),
+            changes: changes.fetch_all(pool).await.unwrap(),
+            end,
+        }
+    }
+}
+
+impl EnrollmentRow {
+    fn named(self) -> (i64, Enrollment) {
+        let enrollment = Enrollment {
+            user_id: self.user_id,
+            semester_id: self.semester_id,
+            status: self.status,
+            is_active: self.is_active,
+            price_paid: self.price_paid,
+            request_id: self.request_id,
+            enrolled_at: self.enrolled_at,
+            withdrawn_at: self.withdrawn_at,
+        };
+        (self.enrollment_id, enrollment)
+    }
+}
+
+impl TransactionRow {
+    fn plain(self) -> LedgerRow {
+        LedgerRow {
+            user_id: self.user_id,
+            transaction_type: self.transaction_type,
+            amount: self.amount,
+            balance_after: self.balance_after,
+            enrollment_id: self.enrollment_id,
+            request_id: self.request_id,
+            created_at: self.created_at,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The load: several producers at once through every door, and owners who change the catalog meanwhile.
+
+use std::sync::{Arc, Mutex};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use seatkeeper_jobs::Request;
+use sqlx::pool::PoolConnection;
+use sqlx::{PgPool, Postgres};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::arrival::Journal;
+use super::check::{self, Complaints};
+use super::history::{self, History};
+use super::producer::Producer;
+use super::reference::User;
+use super::{asks, owner};
+use crate::support::until;
+
+/// Requests for one change of the catalog by each owner.
+const REQUESTS_A_CHANGE: u32 = 60;
+const PRODUCERS: u32 = 4;
+const OWNERS: u64 = 2;
+
+/// What the load has met with.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    pub duplicates_before_answer: u32,
+    pub duplicates_after_answer: u32,
+    pub conflicts: u32,
+    pub rolled_back: u32,
+    /// Calls that broke and were sent again with the same ID.
+    pub broken: u32,
+    /// Of those, the ones that had been committed all the same.
+    pub committed_unknowingly: u32,
+    pub changes: u32,
+    pub changes_rolled_back: u32,
+    pub changes_broken: u32,
+    pub capacity_refused: u32,
+}
+
+/// A load on one database.
+pub struct Load {
+    pub seed: u64,
+    /// Calls for requests, the repeated ones among them.
+    pub total: u32,
+    pub pool: PgPool,
+    pub journal: Journal,
+    pub tally: Mutex<Tally>,
+    /// Drawn, and perhaps not asked yet.
+    pub drawn: Mutex<Vec<Request>>,
+    /// Asked for good.
+    pub committed: Mutex<Vec<Request>>,
+    /// What producers may still ask.
+    pub allowance: Semaphore,
+    /// What they have asked, for the owners to take their pace from.
+    pub asked: Semaphore,
+    users_before: std::collections::BTreeMap<i64, User>,
+}
+
+/// The seed of this run: a new one, or the one of the environment.
+pub fn seed() -> u64 {
+    match std::env::var("SEATKEEPER_TEST_SEED") {
+        Ok(text) => text.parse().expect("SEATKEEPER_TEST_SEED is a number"),
+        Err(_) => rand::random_range(0..1_000_000_000),
+    }
+}
+
+/// So many, or a multiple as the environment says.
+pub fn scaled(requests: u32) -> u32 {
+    match std::env::var("SEATKEEPER_TEST_SCALE") {
+        Ok(text) => requests * text.parse::<u32>().expect("SEATKEEPER_TEST_SCALE is a whole number"),
+        Err(_) => requests,
+    }
+}
+
+impl Load {
+    /// Makes the catalog on a database that has none yet. Nothing is asked before there is an allowance.
+    pub async fn prepare(pool: PgPool, seed: u64, total: u32) -> Arc<Self> {
+        asks::lay_out(&pool).await;
+        let users_before = history::users(&pool).await;
+        Arc::new(Self {
+            seed,
+            total,
+            pool,
+            journal: Journal::default(),
+            tally: Mutex::default(),
+            drawn: Mutex::default(),
+            committed: Mutex::default(),
+            allowance: Semaphore::new(0),
+            asked: Semaphore::new(0),
+            users_before,
+        })
+    }
+
+    /// Lets producers ask so many more.
+    pub fn allow(&self, calls: u32) {
+        self.allowance.add_permits(usize::try_from(calls).unwrap());
+    }
+
+    /// Asks everything, as far as the allowance goes, and changes the catalog meanwhile.
+    pub async fn run(self: &Arc<Self>) {
+        let mut producers = JoinSet::new();
+        for number in 0..PRODUCERS {
+            let share = self.total / PRODUCERS + u32::from(number < self.total % PRODUCERS);
+            producers.spawn(Producer::new(self.clone(), self.rng(u64::from(number)), share).run());
+        }
+        let mut owners = JoinSet::new();
+        for number in 0..OWNERS {
+            owners.spawn(owner::run(self.clone(), self.rng(1_000 + number), REQUESTS_A_CHANGE));
+        }
+        while let Some(done) = producers.join_next().await {
+            done.unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
+        }
+        self.asked.close();
+        while let Some(done) = owners.join_next().await {
+            done.unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
+        }
+    }
+
+    fn rng(&self, stream: u64) -> ChaCha8Rng {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_stream(stream);
+        rng
+    }
+
+    pub fn count(&self, count: impl FnOnce(&mut Tally)) {
+        count(&mut self.tally.lock().unwrap());
+    }
+
+    /// One of a list, if there is one.
+    pub fn pick(list: &Mutex<Vec<Request>>, rng: &mut ChaCha8Rng) -> Option<Request> {
+        let list = list.lock().unwrap();
+        // Half of the time one of the latest, which is likely to be on its way.
+        let from = if rng.random_bool(0.5) { list.len().saturating_sub(8) } else { 0 };
+        (!list.is_empty()).then(|| list[rng.random_range(from..list.len())].clone())
+    }
+
+    /// A connection, as soon as the server is there.
+    pub async fn connection(&self) -> PoolConnection<Postgres> {
+        let slot = Mutex::new(None);
+        until("the server gives a connection", async || match self.pool.acquire().await {
+            Ok(connection) => slot.lock().unwrap().replace(connection).is_none(),
+            Err(_) => false,
+        })
+        .await;
+        slot.into_inner().unwrap().unwrap()
+    }
+
+    /// Waits until everything is answered, however long that takes as long as it goes on.
+    pub async fn answered(&self) {
+        let mut left = self.queued().await;
+        while left > 0 {
+            until("the queue gets shorter", async || self.queued().await < left).await;
+            left = self.queued().await;
+        }
+    }
+
+    pub async fn queued(&self) -> i64 {
+        sqlx::query_scalar("select count(*) from seatkeeper.requests where status = 'queued'")
+            .fetch_one(&mut *self.connection().await)
+            .await
+            .unwrap()
+    }
+
+    /// Compares what is stored with the reference and with what the producers were told.
+    pub async fn check(&self) -> (History, Complaints) {
+        let history = History::read(&self.pool, self.users_before.clone()).await;
+        let mut complaints = check::check(&history);
+        super::arrival::check_calls(&history, &self.journal.calls(), &mut complaints);
+        (history, complaints)
+    }
+}
