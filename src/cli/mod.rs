@@ -95,8 +95,7 @@ impl Verb {
     const fn default_log(&self) -> &'static str {
         match self {
             Self::Run(_) => "info",
-            Self::Migrate(_) | Self::Requests(_) | Self::Pause(_) | Self::Resume(_) => "warn",
-            Self::Demo(_) | Self::Migrate(_) => "warn",
+            _ => "warn",
         }
     }
 

@@ -16,7 +16,7 @@ use super::history::{self, History};
 use super::producer::Producer;
 use super::reference::User;
 use super::{asks, owner};
-use crate::support::until;
+use crate::support::until_in_task;
 
 /// Requests for one change of the catalog by each owner.
 const REQUESTS_A_CHANGE: u32 = 60;
@@ -140,7 +140,7 @@ impl Load {
     /// A connection, as soon as the server is there.
     pub async fn connection(&self) -> PoolConnection<Postgres> {
         let slot = Mutex::new(None);
-        until("the server gives a connection", async || match self.pool.acquire().await {
+        until_in_task("the server gives a connection", async || match self.pool.acquire().await {
             Ok(connection) => slot.lock().unwrap().replace(connection).is_none(),
             Err(_) => false,
         })
@@ -152,7 +152,7 @@ impl Load {
     pub async fn answered(&self) {
         let mut left = self.queued().await;
         while left > 0 {
-            until("the queue gets shorter", async || self.queued().await < left).await;
+            until_in_task("the queue gets shorter", async || self.queued().await < left).await;
             left = self.queued().await;
         }
     }

@@ -61,6 +61,11 @@ async fn make_template(embedded: &Embedded) {
     admin.close().await;
 }
 
+/// The URL of a database of the test run's server.
+pub fn cluster_url(database: &str) -> String {
+    cluster().embedded.url(database)
+}
+
 /// Databases of tests that are over, to be dropped by the next one.
 static OVER: Mutex<Vec<String>> = Mutex::new(Vec::new());
 

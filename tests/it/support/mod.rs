@@ -10,7 +10,7 @@ mod server;
 
 use std::time::Duration;
 
-pub use database::TestDb;
+pub use database::{TestDb, cluster_url};
 pub use process::{Process, seatkeeper};
 pub use server::own_server;
 
@@ -22,13 +22,28 @@ const LOOK: Duration = Duration::from_millis(10);
 /// Awaits a condition, and says which one never came.
 pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let mut look = tokio::time::interval(LOOK);
-    let waiting = async {
-        loop {
+    patiently(what, async {
+        while !condition().await {
             look.tick().await;
-            if condition().await {
-                return;
-            }
         }
-    };
+    })
+    .await;
+}
+
+/// The same where the waiting has to move between threads, as in a task.
+pub async fn until_in_task<F: Future<Output = bool> + Send>(
+    what: &str,
+    mut condition: impl FnMut() -> F + Send,
+) {
+    let mut look = tokio::time::interval(LOOK);
+    patiently(what, async {
+        while !condition().await {
+            look.tick().await;
+        }
+    })
+    .await;
+}
+
+async fn patiently(what: &str, waiting: impl Future<Output = ()>) {
     assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "never came: {what}");
 }
