@@ -233,7 +233,7 @@ async fn claim_batch(connection: &mut PgConnection, order: &Order) -> Result<Cla
             Some(Claimed { waiting, kind, job })
         })
         .collect();
-    let contended = lanes.busy || found > 0 || !lanes.held.is_empty();
+    let contended = lanes.busy || found > 0;
     Ok(Claim { batch, held: lanes.held.into_iter().collect(), next: lanes.next, contended })
 }
 
