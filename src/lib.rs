@@ -18,6 +18,7 @@
 
 pub mod batch;
 pub mod decide;
+pub mod doctor;
 pub mod health;
 pub mod http;
 pub mod metrics;

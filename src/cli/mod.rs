@@ -2,6 +2,7 @@
 
 mod database;
 mod demo;
+mod doctor;
 mod migrate;
 mod pause;
 mod requests;
@@ -88,6 +89,8 @@ enum Verb {
     Pause(pause::Pause),
     /// End a pause
     Resume(pause::Resume),
+    /// Say what is wrong with an installation, and what to do
+    Doctor(doctor::Doctor),
 }
 
 impl Verb {
@@ -107,6 +110,7 @@ impl Verb {
             Self::Requests(verb) => verb.execute().await,
             Self::Pause(verb) => verb.execute().await,
             Self::Resume(verb) => verb.execute().await,
+            Self::Doctor(verb) => verb.execute().await,
         }
     }
 }

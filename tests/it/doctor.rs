@@ -1,0 +1,187 @@
+//! The doctor: each illness is brought about, and found.
+
+use seatkeeper::doctor::{self, Finding, Level};
+use seatkeeper_jobs::enroll::Enroll;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::operate::{cli_ends, cli_json};
+use crate::support::{TestDb, own_server};
+
+async fn examine(db: &TestDb) -> Vec<Finding> {
+    doctor::examine(&db.pool, 2).await.unwrap()
+}
+
+async fn found(db: &TestDb, subject: &str) -> Finding {
+    let findings = examine(db).await;
+    findings
+        .iter()
+        .find(|finding| finding.subject == subject)
+        .unwrap_or_else(|| panic!("{findings:?}"))
+        .clone()
+}
+
+#[tokio::test]
+async fn a_sound_installation_has_no_problem() {
+    let server = own_server().await;
+    let report = cli_json(&server.url(), &["doctor"], 0).await;
+    assert_eq!((&report["problems"], &report["warnings"]), (&0.into(), &0.into()), "{report:#}");
+    let text = cli_ends(&server.url(), &["doctor"], 0).await;
+    assert!(text.contains("0 problems, 0 warnings") && text.contains("up to date"), "{text}");
+    server.remove().await;
+}
+
+#[tokio::test]
+async fn the_manifest_names_every_guard_of_the_schema() {
+    let db = TestDb::new().await;
+    let mut connection = db.pool.acquire().await.unwrap();
+    let guards = doctor::guards(&mut connection).await.unwrap();
+    assert!(guards.iter().all(|guard| guard.is_live));
+    let lines: String = guards.iter().map(|guard| format!("{}\n", guard.line)).collect();
+    assert!(lines.contains("constraint users chk_credit_balance_non_negative\n"));
+    assert!(
+        lines == doctor::MANIFEST,
+        "src/doctor/guards.txt does not fit the migrations; it has to be:\n{lines}"
+    );
+}
+
+#[tokio::test]
+async fn a_guard_that_is_gone_or_not_in_force_is_a_problem() {
+    let db = TestDb::new().await;
+    assert_eq!(found(&db, "guards").await.level, Level::Ok);
+    for (harm, name) in [
+        (
+            "alter table seatkeeper.users drop constraint chk_credit_balance_non_negative",
+            "chk_credit_balance_non_negative is missing",
+        ),
+        (
+            "alter table seatkeeper.semesters drop constraint chk_enrolled_within_capacity;
+          alter table seatkeeper.semesters add constraint chk_enrolled_within_capacity
+              check (enrolled_count <= max_players) not valid",
+            "chk_enrolled_within_capacity is not in force",
+        ),
+        ("drop index seatkeeper.uq_active_enrollment", "uq_active_enrollment is missing"),
+        (
+            "update pg_index set indisvalid = false where indexrelid = 'seatkeeper.uq_refund_per_enrollment'::regclass",
+            "uq_refund_per_enrollment is not in force",
+        ),
+        (
+            "alter table seatkeeper.requests disable trigger trg_answer_for_good",
+            "trg_answer_for_good is not in force",
+        ),
+        ("alter table seatkeeper.enrollments disable trigger all", "fk_enrollment_user is not in force"),
+    ] {
+        db.run(harm).await;
+        let finding = found(&db, "guards").await;
+        assert_eq!(finding.level, Level::Problem, "{name}");
+        assert!(finding.what.contains(name), "{name}: {}", finding.what);
+    }
+    let report = cli_json(&db.url, &["doctor"], 1).await;
+    let guards = report["findings"].as_array().unwrap().iter().find(|finding| finding["subject"] == "guards");
+    assert_eq!(guards.unwrap()["level"], "problem");
+}
+
+#[tokio::test]
+async fn a_schema_that_does_not_fit_is_a_problem() {
+    let empty = TestDb::empty().await;
+    let finding = found(&empty, "schema").await;
+    assert_eq!(finding.level, Level::Problem);
+    assert!(finding.todo.unwrap().contains("migrate up"));
+    let text = cli_ends(&empty.url, &["doctor"], 1).await;
+    assert!(text.contains("no schema seatkeeper") && text.contains("btree_gist is not there"), "{text}");
+
+    let db = TestDb::new().await;
+    let latest = "(select max(version) from seatkeeper._sqlx_migrations)";
+    db.run(
+        "insert into seatkeeper._sqlx_migrations (version, description, success, checksum, execution_time)
+         values (99999, 'of tomorrow', true, '', 0)",
+    )
+    .await;
+    assert_eq!(found(&db, "schema").await.level, Level::Warning);
+    db.run(&format!("update seatkeeper._sqlx_migrations set success = false where version = {latest}")).await;
+    let finding = found(&db, "schema").await;
+    assert!(finding.level == Level::Problem && finding.what.contains("99999"), "{finding:?}");
+    db.run(&format!("delete from seatkeeper._sqlx_migrations where version = {latest}")).await;
+    db.run(&format!("delete from seatkeeper._sqlx_migrations where version = {latest}")).await;
+    let finding = found(&db, "schema").await;
+    assert!(finding.level == Level::Problem && finding.what.contains("too old"), "{finding:?}");
+}
+
+#[tokio::test]
+async fn the_queue_is_judged_by_its_age() {
+    let db = TestDb::new().await;
+    db.users(1).await;
+    db.semester(1, None, 0).await;
+    assert_eq!(found(&db, "queue").await.level, Level::Ok);
+    let enroll = Enroll { user_id: 1.try_into().unwrap(), semester_id: 1.try_into().unwrap() };
+    db.ask(Uuid::now_v7(), enroll).await;
+    assert_eq!(found(&db, "queue").await.level, Level::Ok);
+    let age = |by: &str| {
+        format!("update seatkeeper.requests set enqueued_at = clock_timestamp() - interval '{by}'")
+    };
+    db.run(&age("2 minutes")).await;
+    assert_eq!(found(&db, "queue").await.level, Level::Warning);
+    db.run(&age("2 hours")).await;
+    let finding = found(&db, "queue").await;
+    assert_eq!(finding.level, Level::Problem);
+    assert!(finding.what.contains("1 ready, the oldest for 2h"), "{}", finding.what);
+
+    // What is paused is not late, whichever way it is paused; the pause itself is worth a word.
+    for (pause, word) in
+        [("'enroll', null", "kind enroll"), ("null, 1", "semester 1"), ("null, null", "everything")]
+    {
+        db.run(&format!(
+            "delete from seatkeeper.pauses;
+             insert into seatkeeper.pauses (kind, semester_id, paused_by, reason) values ({pause}, 'erika', 'flood')"
+        ))
+        .await;
+        assert_eq!(found(&db, "queue").await.level, Level::Ok, "{word}");
+        let finding = found(&db, "pause").await;
+        assert!(finding.level == Level::Warning && finding.what.contains(word), "{finding:?}");
+    }
+
+    db.run("update seatkeeper.requests set hold = 'paused'").await;
+    assert_eq!(found(&db, "backlog").await.level, Level::Ok);
+    db.run("delete from seatkeeper.pauses").await;
+    assert_eq!(found(&db, "backlog").await.level, Level::Warning);
+    db.run(
+        "update seatkeeper.requests set status = 'failed', hold = null, reason = 'attempts_exhausted',
+             finished_at = clock_timestamp()",
+    )
+    .await;
+    let finding = found(&db, "failed").await;
+    assert!(finding.level == Level::Warning && finding.what.contains("1 enroll"), "{finding:?}");
+}
+
+#[tokio::test]
+async fn settings_that_break_a_promise_are_problems() {
+    let db = TestDb::new().await;
+    // The server of the tests does not sync.
+    assert_eq!(found(&db, "fsync").await.level, Level::Problem);
+    let name: String = db.value("select current_database()::text").await;
+    for (setting, subject, level) in [
+        ("synchronous_commit = off", "synchronous_commit", Level::Problem),
+        ("default_transaction_isolation = 'repeatable read'", "isolation", Level::Warning),
+        ("default_transaction_read_only = on", "read_only", Level::Warning),
+    ] {
+        db.run(&format!("begin read write; alter database {name} set {setting}; commit")).await;
+        let report = cli_json(&db.url, &["doctor"], 1).await;
+        let finding =
+            report["findings"].as_array().unwrap().iter().find(|finding| finding["subject"] == subject);
+        let expected = serde_json::to_value(level).unwrap();
+        assert_eq!(finding.map(|finding| finding["level"].clone()), Some(expected), "{setting}");
+    }
+    // More workers than there are connections
+    let finding = doctor::examine(&db.pool, 256).await.unwrap();
+    let finding = finding.iter().find(|finding| finding.subject == "connections").unwrap();
+    assert_eq!(finding.level, Level::Problem);
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_cannot_be_examined() {
+    let text = cli_ends("postgres://postgres@127.0.0.1:1/nowhere", &["doctor"], 3).await;
+    assert!(text.contains("not there"), "{text}");
+    let Value::Object(_) = cli_json(&TestDb::new().await.url, &["doctor"], 1).await else {
+        panic!("one JSON document");
+    };
+}
