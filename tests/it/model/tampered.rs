@@ -93,7 +93,7 @@ async fn the_checker_complains_of_whatever_is_not_so() {
     let unknown = last(&history, "enroll", "semester_not_found");
 
     // Answers
-    only(About::Answer, &|h| swap_answers(&mut h.requests, applied, full));
+    has(About::Answer, &|h| swap_answers(&mut h.requests, applied, full));
     only(About::Answer, &|h| h.requests[full].reason = Some("insufficient_credits".into()));
     only(About::Answer, &|h| h.requests[unknown].reason = Some("user_not_found".into()));
     for (at, field) in [
@@ -126,7 +126,11 @@ async fn the_checker_complains_of_whatever_is_not_so() {
     has(About::Answer, &|h| h.requests[expired].expires_at = None);
 
     // Order and time
-    has(About::Answer, &|h| swap_places(&mut h.requests, applied, full));
+    let name = &history.requests[unenrolled].result.as_ref().unwrap()["enrollment_id"];
+    let made = history.requests.iter().position(|asked| {
+        asked.kind == "enroll" && asked.result.as_ref().is_some_and(|result| result["enrollment_id"] == *name)
+    });
+    has(About::Answer, &|h| swap_places(&mut h.requests, made.unwrap(), unenrolled));
     has(About::Sequence, &|h| h.requests[full].answer_seq = h.requests[applied].answer_seq);
     has(About::Clock, &|h| {
         let enqueued_at = h.requests[full].enqueued_at;
