@@ -8,6 +8,7 @@ mod embedded;
 mod metrics;
 mod model;
 mod operate;
+mod idempotency;
 mod order;
 mod races;
 mod support;
