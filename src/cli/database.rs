@@ -60,11 +60,6 @@ impl Database {
         MIGRATOR.run(&pool).await.map_err(|error| unable(&error))?;
         Ok(Self { pool, embedded: Some(embedded) })
     }
-
-    /// Where the embedded server is reached, when there is one: with its password.
-    pub fn embedded_url(&self) -> Option<String> {
-        self.embedded.as_ref().map(|embedded| embedded.url("seatkeeper"))
-    }
 }
 
 impl DatabaseFlags {
@@ -72,9 +67,7 @@ impl DatabaseFlags {
     /// is not even looked at yet.
     pub async fn open(&self, connections: u32) -> Result<Database, Failure> {
         match (&self.database_url, self.embedded) {
-            (_, true) => {
-                Err(Failure::unable(format!("no embedded server yet in {}", self.data_dir.display())))
-            }
+            (_, true) => Database::embedded(&self.data_dir, connections).await,
             (Some(url), false) => {
                 let options = postgres::connect_options(url).map_err(|error| {
                     Failure::usage(format!("--database-url (or DATABASE_URL) is no database URL: {error}"))
