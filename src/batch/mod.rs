@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use seatkeeper_jobs::{Job, Kind, Outcome, Reason, SemesterId, UserId};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::decide::{DecideError, World};
@@ -155,47 +155,77 @@ async fn attempt(
     requests: &mut Vec<Uuid>,
     first_lane: &mut Option<i64>,
 ) -> Result<Done, BatchError> {
-    let mut transaction = transactions.begin().await?;
-    let started = Instant::now();
+    let mut open = Open(Some(transactions.begin().await?));
+    let outcome = work(&mut open, order, requests, first_lane).await;
+    // Not left to the drop, which only gets to it when the connection is used next: until then the lanes would look
+    // busy to everybody, ourselves included.
+    if let Some(left) = open.0.take()
+        && let Err(error) = left.rollback().await
+    {
+        tracing::debug!(error = %crate::postgres::describe(&error), "the rollback failed; the connection is given up");
+    }
+    outcome
+}
 
-    let mut claim = claim_batch(&mut transaction, order).await?;
+/// A transaction that is either committed or rolled back, in time.
+struct Open(Option<Transaction<'static, Postgres>>);
+
+impl Open {
+    fn connection(&mut self) -> Result<&mut PgConnection, BatchError> {
+        self.0.as_deref_mut().ok_or_else(|| BatchError::Inconsistent("the transaction is over".into()))
+    }
+
+    async fn commit(&mut self) -> sqlx::Result<()> {
+        match self.0.take() {
+            Some(transaction) => transaction.commit().await,
+            None => Ok(()),
+        }
+    }
+}
+
+async fn work(
+    open: &mut Open,
+    order: &Order,
+    requests: &mut Vec<Uuid>,
+    first_lane: &mut Option<i64>,
+) -> Result<Done, BatchError> {
+    let started = Instant::now();
+    let connection = open.connection()?;
+
+    let mut claim = claim_batch(connection, order).await?;
     let batch = &mut claim.batch;
     requests.extend(batch.iter().map(|claimed| claimed.waiting.request_id));
     *first_lane = batch.first().and_then(|claimed| claimed.waiting.semester_id);
     if batch.is_empty() {
-        transaction.rollback().await?;
         return Ok(if claim.contended { Done::Contended(claim.next) } else { Done::Idle });
     }
 
     let moves = take_misplaced(batch);
     if !moves.is_empty() {
-        commit::move_requests(&mut transaction, &moves).await?;
+        commit::move_requests(connection, &moves).await?;
     }
     let mut world = World::default();
-    let clocks = prefetch_world(&mut transaction, order, &claim.held, batch, &mut world).await?;
+    let clocks = prefetch_world(connection, order, &claim.held, batch, &mut world).await?;
     requests.clear();
     requests.extend(batch.iter().map(|claimed| claimed.waiting.request_id));
     if batch.is_empty() {
         // Moves are worth keeping: they let the request be found in its own lane.
-        transaction.commit().await?;
+        open.commit().await?;
         return Ok(Done::Contended(claim.next));
     }
 
     let answerable = batch.iter().filter(|claimed| claimed.job.is_some()).count();
     let enrolls = batch.iter().filter(|claimed| matches!(claimed.job, Some(Job::Enroll(_)))).count();
-    let draw = prefetch::draw(&mut transaction, answerable, enrolls).await?;
+    let draw = prefetch::draw(connection, answerable, enrolls).await?;
     let drawn = Instant::now();
     world.put_enrollment_ids(draw.enrollment_ids.iter().copied());
 
     let decided = answers::decide_all(&mut world, batch, &draw, &clocks, order.refuse)?;
     let lanes = answers::lane_moves(&world, &decided);
-    commit::write_changes(&mut transaction, &world.into_changes(), &lanes).await?;
-    commit::write_endings(
-        &mut transaction,
-        &decided.iter().map(answers::Decided::ending).collect::<Vec<_>>(),
-    )
-    .await?;
-    transaction.commit().await?;
+    commit::write_changes(connection, &world.into_changes(), &lanes).await?;
+    commit::write_endings(connection, &decided.iter().map(answers::Decided::ending).collect::<Vec<_>>())
+        .await?;
+    open.commit().await?;
 
     let since_draw = drawn.elapsed();
     let told = decided.iter().map(|decided| decided.tell(draw.clock, since_draw)).collect();

@@ -36,13 +36,14 @@ async fn of_10_000_requests_for_100_places_the_first_100_to_arrive_are_applied()
     let db = TestDb::new().await;
     db.users(CROWD).await;
     db.semester(1, Some(PLACES), 0).await;
-    // Four workers are at it while four producers are still asking.
-    let producers: Vec<_> = (0..4)
+    // Four workers are at it while a producer is still asking. One producer: of calls that overlap, either may be
+    // answered first, so only then is the order known from outside.
+    let producers: Vec<_> = (0..1)
         .map(|producer| {
             let pool = db.pool.clone();
             tokio::spawn(async move {
                 let mut connection = pool.acquire().await.unwrap();
-                let users: Vec<i64> = (1..=CROWD).filter(|user| user % 4 == producer).collect();
+                let users: Vec<i64> = (1..=CROWD).skip(producer).collect();
                 for chunk in users.chunks(50) {
                     let requests: Vec<Request> =
                         chunk.iter().map(|user| Request::new(Uuid::now_v7(), enroll(*user, 1))).collect();
