@@ -6,6 +6,7 @@ mod doctor;
 mod migrate;
 mod pause;
 mod requests;
+mod roles;
 mod run;
 mod words;
 
@@ -91,6 +92,8 @@ enum Verb {
     Resume(pause::Resume),
     /// Say what is wrong with an installation, and what to do
     Doctor(doctor::Doctor),
+    /// Make the roles of the database, or print the SQL that does
+    Roles(roles::Roles),
 }
 
 impl Verb {
@@ -111,6 +114,7 @@ impl Verb {
             Self::Pause(verb) => verb.execute().await,
             Self::Resume(verb) => verb.execute().await,
             Self::Doctor(verb) => verb.execute().await,
+            Self::Roles(verb) => verb.execute().await,
         }
     }
 }

@@ -4,19 +4,12 @@ use chrono::Utc;
 use sqlx::PgConnection;
 
 use super::Finding;
+use crate::postgres::ROLES;
 
 /// The oldest version that the schema is made for.
 const OLDEST_SERVER: i32 = 140_000;
 /// Clocks further apart than this are worth a word, in milliseconds.
 const SKEW: i64 = 2_000;
-/// The roles of `seatkeeper roles`.
-const ROLES: [&str; 5] = [
-    "seatkeeper_producer",
-    "seatkeeper_catalog",
-    "seatkeeper_worker",
-    "seatkeeper_monitor",
-    "seatkeeper_operator",
-];
 
 pub(super) async fn findings(connection: &mut PgConnection, workers: u16) -> sqlx::Result<Vec<Finding>> {
     let mut findings = settings(connection).await?;

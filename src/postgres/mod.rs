@@ -3,10 +3,12 @@
 pub mod embedded;
 mod error;
 mod pool;
+mod roles;
 mod schema;
 mod transaction;
 
 pub use error::{ErrorClass, describe};
 pub use pool::{connect_options, pool};
+pub use roles::{ROLES, ROLES_SQL, apply_roles};
 pub use schema::{MIGRATOR, Schema, needed, schema};
 pub use transaction::{Timeouts, Transactions};

@@ -11,5 +11,6 @@ mod model;
 mod operate;
 mod order;
 mod races;
+mod roles;
 mod support;
 mod tidy;

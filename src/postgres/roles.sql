@@ -1,0 +1,88 @@
+-- The roles of Seatkeeper. They belong to the whole server, so they are no part of the migrations. Run it again after
+-- each `migrate up`: it gives the roles exactly these rights, whatever they had before. It needs the right to create
+-- roles and to grant what the owner of the schema has.
+--
+-- They cannot log in. Give them to accounts that can: create role app login in role seatkeeper_producer;
+
+-- One at a time in a database; across databases the exceptions below are enough.
+select pg_advisory_xact_lock(7305238412);
+
+do $$
+declare
+    name text;
+begin
+    foreach name in array array['seatkeeper_producer', 'seatkeeper_catalog', 'seatkeeper_worker',
+                                'seatkeeper_monitor', 'seatkeeper_operator'] loop
+        begin
+            if not exists (select from pg_catalog.pg_roles where rolname = name) then
+                execute format('create role %I nologin', name);
+            end if;
+        exception when duplicate_object or unique_violation then
+            null; -- somebody else has made it at the same moment
+        end;
+    end loop;
+end $$;
+
+revoke all on all tables in schema seatkeeper
+    from seatkeeper_producer, seatkeeper_catalog, seatkeeper_worker, seatkeeper_monitor, seatkeeper_operator;
+revoke all on all sequences in schema seatkeeper
+    from seatkeeper_producer, seatkeeper_catalog, seatkeeper_worker, seatkeeper_monitor, seatkeeper_operator;
+revoke all on all functions in schema seatkeeper
+    from seatkeeper_producer, seatkeeper_catalog, seatkeeper_worker, seatkeeper_monitor, seatkeeper_operator;
+revoke all on schema seatkeeper
+    from seatkeeper_producer, seatkeeper_catalog, seatkeeper_worker, seatkeeper_monitor, seatkeeper_operator;
+grant usage on schema seatkeeper
+    to seatkeeper_producer, seatkeeper_catalog, seatkeeper_worker, seatkeeper_monitor, seatkeeper_operator;
+
+-- Producers: the doors, which work with the rights of their owner, and nothing else.
+grant execute on function seatkeeper.enqueue, seatkeeper.enqueue_many, seatkeeper.get_receipt, seatkeeper.get_receipts,
+    seatkeeper.get_booking, seatkeeper.get_balance to seatkeeper_producer;
+grant usage on type seatkeeper.receipt, seatkeeper.booking
+    to seatkeeper_producer, seatkeeper_monitor, seatkeeper_operator;
+
+-- The catalog, without balance, counters and clocks: those are Seatkeeper's.
+grant select on seatkeeper.users, seatkeeper.semesters, seatkeeper.sessions to seatkeeper_catalog;
+grant insert (user_id, is_active), update (is_active) on seatkeeper.users to seatkeeper_catalog;
+grant insert (semester_id, code, name, status, max_players, enrollment_cost, refund_percent, enrollment_closes_at,
+              unenroll_closes_at),
+      update (code, name, status, max_players, enrollment_cost, refund_percent, enrollment_closes_at,
+              unenroll_closes_at)
+    on seatkeeper.semesters to seatkeeper_catalog;
+grant insert (session_id, semester_id, starts_at, ends_at, capacity, status, booking_closes_at, cancellation_closes_at),
+      update (starts_at, ends_at, capacity, status, booking_closes_at, cancellation_closes_at)
+    on seatkeeper.sessions to seatkeeper_catalog;
+
+-- Who may read everything. Sequences too: some of them count.
+grant select on all tables in schema seatkeeper to seatkeeper_worker, seatkeeper_monitor, seatkeeper_operator;
+grant select on all sequences in schema seatkeeper to seatkeeper_worker, seatkeeper_monitor, seatkeeper_operator;
+grant execute on function seatkeeper.get_receipt, seatkeeper.get_receipts, seatkeeper.get_booking,
+    seatkeeper.get_balance to seatkeeper_monitor, seatkeeper_operator;
+
+-- Workers: what a batch writes, column by column. What was asked, and the ledger, they cannot change.
+grant update (credit_balance) on seatkeeper.users to seatkeeper_worker;
+grant update (status, enrolled_count, last_decided_at) on seatkeeper.semesters to seatkeeper_worker;
+grant update (confirmed_count) on seatkeeper.sessions to seatkeeper_worker;
+grant insert, update (status, is_active, withdrawn_at) on seatkeeper.enrollments to seatkeeper_worker;
+grant insert on seatkeeper.credit_transactions to seatkeeper_worker;
+grant insert, update (status, promoted_at, cancelled_at, cancelled_because) on seatkeeper.bookings to seatkeeper_worker;
+grant insert, update (status, recorded_at, request_id) on seatkeeper.attendance to seatkeeper_worker;
+grant update (status, outcome, reason, result, attempts, run_at, finished_at, answer_seq, last_error, semester_id,
+              user_id, hold)
+    on seatkeeper.requests to seatkeeper_worker;
+grant insert on seatkeeper.catalog_changes to seatkeeper_worker;
+grant delete on seatkeeper.fill_marks to seatkeeper_worker;
+-- To lock a mark, as to delete it, one column has to be writable.
+grant update (marked_at) on seatkeeper.fill_marks to seatkeeper_worker;
+grant insert, update (finished_at) on seatkeeper.invariant_runs to seatkeeper_worker, seatkeeper_operator;
+grant insert on seatkeeper.invariant_results to seatkeeper_worker, seatkeeper_operator;
+grant usage on sequence seatkeeper.answer_seq, seatkeeper.waitlist_ticket_seq,
+    seatkeeper.enrollments_enrollment_id_seq, seatkeeper.bookings_booking_id_seq to seatkeeper_worker;
+
+-- Operators: what retry, cancel, pause, resume, check and accept write.
+grant update (status, attempts, run_at, hold, reason, result, finished_at) on seatkeeper.requests
+    to seatkeeper_operator;
+grant insert on seatkeeper.operator_actions to seatkeeper_operator;
+grant insert, delete on seatkeeper.pauses to seatkeeper_operator;
+grant insert, delete on seatkeeper.invariant_baseline to seatkeeper_operator;
+-- To take a lane, PostgreSQL asks for the right to change a column of the row. The name changes no decision.
+grant update (name) on seatkeeper.semesters to seatkeeper_operator;
