@@ -3,6 +3,8 @@
 mod database;
 mod demo;
 mod doctor;
+mod enqueue;
+mod lines;
 mod migrate;
 mod pause;
 mod requests;
@@ -94,6 +96,8 @@ enum Verb {
     Doctor(doctor::Doctor),
     /// Make the roles of the database, or print the SQL that does
     Roles(roles::Roles),
+    /// Ask: one request from flags, or many from a file
+    Enqueue(enqueue::Enqueue),
 }
 
 impl Verb {
@@ -108,6 +112,7 @@ impl Verb {
     async fn execute(self) -> Result<Exit, Failure> {
         match self {
             Self::Demo(verb) => verb.execute().await,
+            Self::Enqueue(verb) => verb.execute().await,
             Self::Run(verb) => verb.execute().await,
             Self::Migrate(verb) => verb.execute().await,
             Self::Requests(verb) => verb.execute().await,

@@ -6,6 +6,7 @@ mod doctor;
 mod doors;
 mod embedded;
 mod idempotency;
+mod enqueue_verb;
 mod metrics;
 mod model;
 mod operate;

@@ -229,16 +229,16 @@ impl Demo {
     fn print(&self, story: &Story) -> Result<(), Failure> {
         if self.json {
             let json = serde_json::to_string(story).map_err(|error| Failure::unable(error.to_string()))?;
-            println!("{json}");
+            super::print(&format!("{json}\n"));
             return Ok(());
         }
-        print!("{}", show::text(story));
+        super::print(&show::text(story));
         if let Some(hold) = &story.hold {
-            println!(
+            super::print(&format!(
                 "\nIt stays up until Ctrl-C. Where to look:\n  metrics   {}\n  database  {}\n  for example: select * \
-                 from seatkeeper.requests order by answer_seq limit 20",
+                 from seatkeeper.requests order by answer_seq limit 20\n",
                 hold.metrics, hold.psql
-            );
+            ));
         }
         Ok(())
     }
