@@ -4,6 +4,7 @@ mod database;
 mod demo;
 mod doctor;
 mod enqueue;
+mod import;
 mod lines;
 mod migrate;
 mod pause;
@@ -98,6 +99,8 @@ enum Verb {
     Roles(roles::Roles),
     /// Ask: one request from flags, or many from a file
     Enqueue(enqueue::Enqueue),
+    /// Bring users, semesters or sessions into the catalog from a file
+    Import(import::Import),
 }
 
 impl Verb {
@@ -113,6 +116,7 @@ impl Verb {
         match self {
             Self::Demo(verb) => verb.execute().await,
             Self::Enqueue(verb) => verb.execute().await,
+            Self::Import(verb) => verb.execute().await,
             Self::Run(verb) => verb.execute().await,
             Self::Migrate(verb) => verb.execute().await,
             Self::Requests(verb) => verb.execute().await,

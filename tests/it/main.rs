@@ -7,6 +7,7 @@ mod doors;
 mod embedded;
 mod idempotency;
 mod enqueue_verb;
+mod import;
 mod metrics;
 mod model;
 mod operate;

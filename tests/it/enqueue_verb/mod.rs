@@ -3,30 +3,17 @@
 mod file;
 mod flags;
 
-use std::process::{Output, Stdio};
-
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
 use uuid::Uuid;
 
-use crate::support::{TestDb, seatkeeper};
+use crate::support::{TestDb, verb};
 
 /// Runs the verb and gives its exit code, its output and its complaints.
 async fn enqueue(url: &str, flags: &[&str], input: &[u8]) -> (i32, String, String) {
-    let mut command = seatkeeper();
-    command.args(["enqueue", "--database-url", url]).args(flags);
-    let mut command = Command::from(command);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = input.to_vec();
-    // It may end before it has read everything.
-    let feeding = tokio::spawn(async move { stdin.write_all(&input).await });
-    let Output { status, stdout, stderr } = child.wait_with_output().await.unwrap();
-    let _ = feeding.await;
-    (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+    let mut arguments = vec!["enqueue", "--database-url", url];
+    arguments.extend(flags);
+    verb(&arguments, input).await
 }
 
 async fn asked(db: &TestDb) -> i64 {

@@ -7,12 +7,14 @@ pub mod http;
 pub mod plain_sql;
 mod process;
 mod server;
+mod verb;
 
 use std::time::Duration;
 
 pub use database::{TestDb, cluster_url};
 pub use process::{Process, seatkeeper};
 pub use server::own_server;
+pub use verb::verb;
 
 /// Longer than anything takes on a loaded machine: reaching it means that the condition never comes.
 pub const PATIENCE: Duration = Duration::from_secs(60);
