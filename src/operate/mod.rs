@@ -1,6 +1,6 @@
 //! What operators do with requests: look at them, retry and cancel them, pause and resume.
 //!
-//! Whoever changes a queued or failed request takes its lane first, as a worker does ([`change`]): a request that an
+//! Whoever changes a queued or failed request takes its lane first, as a worker does ([`mod@change`]): a request that an
 //! operator is about to cancel, or to bring back, is never overtaken by a later one of its lane meanwhile. Every
 //! change is recorded in `operator_actions` by the transaction that makes it.
 
