@@ -18,8 +18,8 @@ use super::reference::User;
 use super::{asks, owner};
 use crate::support::until_in_task;
 
-/// Requests for one change of the catalog by each owner.
-const REQUESTS_A_CHANGE: u32 = 60;
+/// Calls for requests, to one change of the catalog.
+const REQUESTS_A_CHANGE: u32 = 25;
 const PRODUCERS: u32 = 4;
 const OWNERS: u64 = 2;
 
@@ -119,7 +119,8 @@ impl Load {
         }
     }
 
-    fn rng(&self, stream: u64) -> ChaCha8Rng {
+    /// A stream of randomness of its own for everybody who takes part.
+    pub fn rng(&self, stream: u64) -> ChaCha8Rng {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(stream);
         rng

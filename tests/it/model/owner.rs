@@ -64,7 +64,7 @@ fn draw_one(rng: &mut ChaCha8Rng) -> (&'static str, i64, String) {
         0..30 => {
             let closed = ["DRAFT", "ENROLLMENT_CLOSED", "COMPLETED", "CANCELLED"];
             let open = ["ENROLLMENT_OPEN", "IN_PROGRESS"];
-            let status = if rng.random_bool(0.65) {
+            let status = if rng.random_bool(0.8) {
                 open[rng.random_range(0..open.len())]
             } else {
                 closed[rng.random_range(0..closed.len())]
@@ -73,9 +73,9 @@ fn draw_one(rng: &mut ChaCha8Rng) -> (&'static str, i64, String) {
         }
         30..45 => format!("enrollment_cost = {}", rng.random_range(0..60)),
         45..52 => format!("refund_percent = {}", [0, 33, 50, 100][rng.random_range(0..4)]),
-        52..55 => "name = name || '.'".to_owned(),
-        55..58 => "max_players = null".to_owned(),
-        58..70 => format!("max_players = {}", rng.random_range(0..16)),
+        52..54 => "name = name || '.'".to_owned(),
+        54..58 => "max_players = null".to_owned(),
+        58..70 => format!("max_players = {}", rng.random_range(0..12)),
         _ => {
             let which = if rng.random_bool(0.5) { "enrollment_closes_at" } else { "unenroll_closes_at" };
             let when = match rng.random_range(0..10) {

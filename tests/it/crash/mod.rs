@@ -1,0 +1,161 @@
+//! Crashes: whatever dies in the middle of a batch, every request is answered once, and rightly.
+
+mod signals;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rand::Rng;
+use seatkeeper::postgres::pool;
+use sqlx::PgPool;
+
+use crate::model::{Coverage, Load, scaled, seed};
+use crate::support::{Process, TestDb, own_server, until};
+
+const KILLS: u32 = 32;
+const RESTARTS: u32 = 4;
+/// How often a victim is looked at for the middle of a batch before it is killed all the same.
+const LOOKS: u32 = 60;
+
+/// Starts the load beside the test.
+fn start(load: &Arc<Load>) -> tokio::task::JoinHandle<()> {
+    let load = load.clone();
+    tokio::spawn(async move { load.run().await })
+}
+
+/// Everything is answered, once, and as the reference does.
+async fn finish(load: &Arc<Load>, loading: tokio::task::JoinHandle<()>, workers: Vec<Process>) {
+    loading.await.unwrap();
+    load.answered().await;
+    for worker in workers {
+        assert_eq!(worker.terminate(), Some(0), "a worker was still at work, and ended well");
+    }
+    let (history, complaints) = load.check().await;
+    let coverage = Coverage::of(&history);
+    println!("{coverage}\n{:?}", load.tally.lock().unwrap());
+    complaints.assert_none(load.seed);
+    coverage.assert_everything_occurred(load);
+}
+
+/// A worker process that can be told apart on the server, with batches of a size of its own.
+struct Worker {
+    name: String,
+    process: Process,
+}
+
+impl Worker {
+    fn start(url: &str, number: u32) -> Self {
+        let name = format!("worker-{number}");
+        let batch = ["1", "7", "500"][usize::try_from(number % 3).unwrap()];
+        let process =
+            Process::run(&format!("{url}&application_name={name}"), &["--no-http", "--batch", batch]);
+        Self { name, process }
+    }
+
+    /// What the transaction that it is in the middle of did last, if it is in one.
+    async fn in_hand(&self, look: &PgPool) -> Option<String> {
+        sqlx::query_scalar(
+            "select coalesce(substring(query from '-- ([a-z]+\\.[a-z_]+)'), lower(substring(query from '^\\w+')))
+             from pg_stat_activity
+             where application_name = $1 and backend_type = 'client backend' and xact_start is not null
+               and query !~ '-- (queue|hold)\\.' and query ~* '^(begin|commit)|-- [a-z]+\\.'
+             limit 1",
+        )
+        .bind(&self.name)
+        .fetch_optional(look)
+        .await
+        .unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_workers_lose_nothing_and_answer_nothing_twice() {
+    let db = TestDb::new().await;
+    let load = Load::prepare(db.pool.clone(), seed(), scaled(4_000)).await;
+    println!("seed {}", load.seed);
+    let mut rng = load.rng(2_000);
+    let mut workers: Vec<Worker> = (0..3).map(|number| Worker::start(&db.url, number)).collect();
+    for worker in &workers {
+        worker.process.await_log("working");
+    }
+    let loading = start(&load);
+
+    let mut in_the_middle: BTreeMap<String, u32> = BTreeMap::new();
+    for kill in 0..KILLS {
+        load.allow(load.total / KILLS + u32::from(kill < load.total % KILLS));
+        let victim = workers.swap_remove(rng.random_range(0..workers.len()));
+        // At any moment, or as soon as it is seen at work.
+        let looks = if rng.random_bool(0.25) { 0 } else { LOOKS };
+        for _ in 0..looks {
+            if victim.in_hand(&db.pool).await.is_some() {
+                break;
+            }
+        }
+        // Stopped first, so that where it stood can be read; a stopped process dies of SIGKILL just so.
+        victim.process.signal("STOP");
+        if let Some(step) = victim.in_hand(&db.pool).await {
+            *in_the_middle.entry(step).or_default() += 1;
+        }
+        victim.process.kill();
+        workers.push(Worker::start(&db.url, kill + 3));
+    }
+
+    let hits: u32 = in_the_middle.values().sum();
+    println!("{KILLS} kills, {hits} in the middle of a batch: {in_the_middle:?}");
+    finish(&load, loading, workers.into_iter().map(|worker| worker.process).collect()).await;
+    assert!(KILLS >= 24 && hits >= KILLS / 4, "seed {}: only {hits} kills hit a batch", load.seed);
+    db.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_crashes_under_load_loses_nothing_and_no_worker() {
+    let mut server = own_server().await;
+    let load = Load::prepare(server.pool(), seed(), scaled(3_000)).await;
+    println!("seed {}", load.seed);
+    let url = server.url();
+    let workers = ["1", "7", "500"].map(|batch| Process::run(&url, &["--no-http", "--batch", batch]));
+    for worker in &workers {
+        worker.await_log("working");
+    }
+    let loading = start(&load);
+
+    let look = pool(server.embedded.connect_options("postgres"), 1);
+    let mut at_least = 0;
+    let share = load.total / (RESTARTS + 1);
+    for _ in 0..RESTARTS {
+        load.allow(share);
+        // Some way into the share, so that producers, owners and workers are at it.
+        at_least += i64::from(share / 4);
+        until("the load is on its way", async || answers(&look).await.is_some_and(|n| n >= at_least)).await;
+        server.embedded.restart_immediate().await.unwrap();
+        at_least = answers_now(&look).await;
+    }
+    load.allow(load.total - RESTARTS * share);
+
+    finish(&load, loading, workers.into()).await;
+    let tally = load.tally.lock().unwrap().clone();
+    println!("{RESTARTS} restarts broke {} calls and {} changes", tally.broken, tally.changes_broken);
+    assert!(RESTARTS >= 3 && tally.broken > 0, "seed {}: the restarts broke nothing", load.seed);
+    load.pool.close().await;
+    look.close().await;
+    server.remove().await;
+}
+
+/// Answers so far; `None` when the server does not say.
+async fn answers(look: &PgPool) -> Option<i64> {
+    sqlx::query_scalar("select count(*) from seatkeeper.requests where status = 'done'")
+        .fetch_one(look)
+        .await
+        .ok()
+}
+
+/// The same, as soon as the server is there.
+async fn answers_now(look: &PgPool) -> i64 {
+    let mut found = None;
+    until("the server answers again", async || {
+        found = answers(look).await;
+        found.is_some()
+    })
+    .await;
+    found.unwrap()
+}
