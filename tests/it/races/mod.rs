@@ -42,8 +42,13 @@ async fn fund(db: &TestDb, users: impl IntoIterator<Item = i64>, amount: i64) {
 
 /// A worker that waits for locks as long as the test likes.
 fn patient(db: &TestDb) -> Worker {
+    patient_with(db, Limits::default())
+}
+
+/// The same with limits: where it waits for ever, PostgreSQL finds a deadlock and counts it.
+fn patient_with(db: &TestDb, limits: Limits) -> Worker {
     let timeouts = Timeouts { lock: PATIENCE, idle: PATIENCE, ..Timeouts::default() };
-    Worker::new(Transactions::new(db.pool.clone(), timeouts), Limits::default())
+    Worker::new(Transactions::new(db.pool.clone(), timeouts), limits)
 }
 
 /// Runs SQL in a transaction that stays open, and with it the row locks that it took.

@@ -6,7 +6,10 @@ use seatkeeper::batch::{Limits, Turn};
 use seatkeeper_jobs::{Outcome, Reason, Status};
 use uuid::Uuid;
 
-use super::{APPLIED, answer, answered, batches_wait, enroll, fund, hold, patient, refused, start, unenroll};
+use super::{
+    APPLIED, answer, answered, batches_wait, enroll, fund, hold, patient, patient_with, refused, start,
+    unenroll,
+};
 use crate::support::TestDb;
 
 /// Red without: the row lock in `prefetch.lock_users`; the comparison with the balance in `decide/enroll.rs`.
@@ -69,7 +72,7 @@ async fn race_11_users_who_swap_semesters_crosswise_are_all_answered_and_no_dead
     }
 
     let workers = (0..4).map(|_| {
-        let mut worker = db.worker_with(Limits { batch: 37, ..Limits::default() });
+        let mut worker = patient_with(&db, Limits { batch: 37, ..Limits::default() });
         tokio::spawn(async move {
             let (mut answered, mut again) = (0, 0);
             loop {
