@@ -169,3 +169,8 @@ pub async fn run_on(connection: &mut PgConnection, sql: &str) {
         .await
         .unwrap_or_else(|error| panic!("{error}: {sql}"));
 }
+
+/// How many requests are stored.
+pub async fn count(connection: &mut PgConnection) -> i64 {
+    sqlx::query_scalar("select count(*) from seatkeeper.requests").fetch_one(connection).await.unwrap()
+}
