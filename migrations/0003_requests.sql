@@ -40,6 +40,8 @@ create table seatkeeper.requests (
     constraint chk_request_hold check (
         hold is null or (hold in ('scheduled', 'paused') and status = 'queued')),
     constraint chk_request_attempts check (attempts >= 0),
+    -- Ids of the catalog are positive; workers look for no other lane
+    constraint chk_request_lane check (semester_id > 0 and user_id > 0),
     constraint chk_request_times check (
         run_at between '0001-01-01 00:00Z' and '9999-12-31 00:00Z'
         and expires_at between '0001-01-01 00:00Z' and '9999-12-31 00:00Z')

@@ -65,22 +65,13 @@ pub(super) struct Lanes {
     pub(super) next: Cursor,
 }
 
-/// Locks lanes that have ready requests, beginning behind the cursor, until they hold `limit` requests.
+/// Locks lanes that have ready requests, beginning behind the cursor, until they hold `limit` requests or the ring
+/// ends. That it finds none says nothing about the lanes before the cursor.
 pub(super) async fn lock_lanes(
     connection: &mut PgConnection,
     cursor: Cursor,
     limit: i64,
 ) -> sqlx::Result<Lanes> {
-    let mut lanes = pass(connection, cursor, limit).await?;
-    if lanes.held.is_empty() && lanes.unknown.is_empty() && cursor != Cursor::default() {
-        let busy = lanes.busy;
-        lanes = pass(connection, Cursor::default(), limit).await?;
-        lanes.busy |= busy;
-    }
-    Ok(lanes)
-}
-
-async fn pass(connection: &mut PgConnection, cursor: Cursor, limit: i64) -> sqlx::Result<Lanes> {
     // Everything here is evaluated row by row, so the limit at the end keeps lanes that are not needed unlocked.
     let rows = sqlx::query!(
         r#"

@@ -107,8 +107,8 @@ pub struct Report {
 /// What a batch came to.
 #[derive(Debug)]
 enum Done {
-    /// Nothing is ready.
-    Idle,
+    /// The pass found nothing that this build could answer.
+    Nothing(Cursor),
     /// Something is ready, but others hold what it needs.
     Contended(Cursor),
     /// Committed.
@@ -197,7 +197,7 @@ async fn work(
     requests.extend(batch.iter().map(|claimed| claimed.waiting.request_id));
     *first_lane = batch.first().and_then(|claimed| claimed.waiting.semester_id);
     if batch.is_empty() {
-        return Ok(if claim.contended { Done::Contended(claim.next) } else { Done::Idle });
+        return Ok(if claim.contended { Done::Contended(claim.next) } else { Done::Nothing(claim.next) });
     }
 
     let moves = take_misplaced(batch);

@@ -68,6 +68,8 @@ pub struct Worker {
     transactions: Transactions,
     limits: Limits,
     cursor: Cursor,
+    /// Whether every pass since the beginning of the ring of lanes found nothing.
+    found_nothing: bool,
     limit: usize,
     cautious_until: Option<Instant>,
     refuse: Option<(Uuid, Reason)>,
@@ -83,6 +85,7 @@ impl Worker {
             transactions,
             limits,
             cursor: Cursor::default(),
+            found_nothing: false,
             limit,
             cautious_until: None,
             refuse: None,
@@ -93,6 +96,9 @@ impl Worker {
     /// Makes one batch. Never an error: whatever happens is counted, and decides what the next turn does.
     pub async fn turn(&mut self) -> Turn {
         let cautious = self.cautious_until.is_some_and(|until| Instant::now() < until);
+        if self.cursor == Cursor::default() {
+            self.found_nothing = true;
+        }
         let order = Order { cursor: self.cursor, limit: self.limit, cautious, refuse: self.refuse };
         match execute(&self.transactions, &order).await {
             Ok(done) => self.accept(done),
@@ -103,15 +109,22 @@ impl Worker {
     fn accept(&mut self, done: Done) -> Turn {
         self.troubles = 0;
         match done {
-            Done::Idle => {
-                self.limit = self.limits.batch.max(1);
-                Turn::Idle
+            Done::Nothing(next) => {
+                self.cursor = next;
+                // A pass looks at a few lanes only, and all of them may be full of what this build has no rule for.
+                if next == Cursor::default() && self.found_nothing {
+                    self.limit = self.limits.batch.max(1);
+                    return Turn::Idle;
+                }
+                Turn::Again(Duration::ZERO)
             }
             Done::Contended(next) => {
+                self.found_nothing = false;
                 self.cursor = next;
                 Turn::Contended
             }
             Done::Answered(report, next) => {
+                self.found_nothing = false;
                 self.cursor = next;
                 self.refuse = None;
                 self.limit = (self.limit * 2).min(self.limits.batch.max(1));
@@ -124,6 +137,7 @@ impl Worker {
     async fn recover(&mut self, failure: Failure, cautious: bool) -> Turn {
         let Failure { error, requests, lane } = failure;
         let class = error.class();
+        self.found_nothing = false;
         self.troubles = self.troubles.saturating_add(1);
         let cause = cause(&error, &class);
         metrics::batch_retried(cause);

@@ -54,12 +54,12 @@ async fn row(db: &TestDb, id: Uuid) -> Row {
     .unwrap()
 }
 
-/// Ids that are there (1 to 3), that are not, and that cannot be.
+/// Ids that are there (1 to 3), and that are not.
 fn any_place() -> impl Strategy<Value = Option<i64>> {
     prop_oneof![
         2 => Just(None),
         4 => (1..=3_i64).prop_map(Some),
-        1 => prop::sample::select(vec![Some(4), Some(i64::MAX), Some(0), Some(-1), Some(i64::MIN)]),
+        1 => prop::sample::select(vec![Some(4), Some(i64::MAX)]),
     ]
 }
 
@@ -83,7 +83,7 @@ fn any_stored() -> impl Strategy<Value = Stored> {
 #[test]
 fn any_stored_request_is_answered_or_fails_and_every_good_neighbour_is_answered() {
     let rows = prop::collection::vec(any_stored(), 1..40);
-    property(60, &rows, async |db, rows| {
+    property(30, &rows, async |db, rows| {
         // The runs share a database, but nothing that one of them left in the queue.
         db.run(
             "delete from seatkeeper.requests where status = 'queued';
@@ -182,8 +182,8 @@ async fn stored_payloads_that_no_door_accepts_fail_at_once_with_their_reason() {
 
 #[tokio::test]
 async fn a_request_in_a_wrong_lane_moves_to_its_own_keeps_its_place_and_is_answered_there() {
-    for lane in [Some(2), None, Some(99), Some(i64::MAX), Some(0), Some(-5), Some(i64::MIN)] {
-        for user in [None, Some(2), Some(0), Some(-1)] {
+    for lane in [Some(2), None, Some(99), Some(i64::MAX)] {
+        for user in [None, Some(2), Some(i64::MAX)] {
             let db = TestDb::new().await;
             db.users(3).await;
             db.semester(1, Some(1), 0).await;
@@ -206,6 +206,20 @@ async fn a_request_in_a_wrong_lane_moves_to_its_own_keeps_its_place_and_is_answe
             );
             db.assert_sound().await;
         }
+    }
+}
+
+/// A lane is a positive number, and so is a user: no worker would look for another.
+#[tokio::test]
+async fn a_lane_that_no_worker_looks_for_cannot_be_stored() {
+    let db = TestDb::new().await;
+    for (lane, user) in [(0, 1), (-5, 1), (i64::MIN, 1), (1, 0), (1, -1)] {
+        let sql = format!(
+            "insert into seatkeeper.requests (request_id, kind, payload, semester_id, user_id)
+             values (gen_random_uuid(), 'enroll', '{{\"user_id\": 1, \"semester_id\": 1}}', {lane}, {user})"
+        );
+        let error = sqlx::query(AssertSqlSafe(sql)).execute(&db.pool).await.unwrap_err();
+        assert_eq!(error.as_database_error().unwrap().constraint(), Some("chk_request_lane"));
     }
 }
 
