@@ -220,10 +220,12 @@ impl TestDb {
              where t.transaction_type like '%REFUND' group by t.enrollment_id having count(*) > 1
              union all
              select 'effect without its request: ' || e.request_id from seatkeeper.enrollments e
-             where not exists (select from seatkeeper.requests r where r.request_id = e.request_id and r.outcome = 'applied')
+             where e.request_id is not null -- null = imported
+               and not exists (select from seatkeeper.requests r where r.request_id = e.request_id and r.outcome = 'applied')
              union all
              select 'ledger row without its request: ' || t.request_id from seatkeeper.credit_transactions t
-             where not exists (select from seatkeeper.requests r where r.request_id = t.request_id and r.outcome = 'applied')",
+             where t.request_id is not null
+               and not exists (select from seatkeeper.requests r where r.request_id = t.request_id and r.outcome = 'applied')",
         )
         .fetch_all(&self.pool)
         .await
