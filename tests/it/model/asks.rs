@@ -101,10 +101,10 @@ pub fn contradiction(request: &Request) -> Request {
     Request::new(request.request_id(), job)
 }
 
-/// The same request for the named enrollment.
-pub fn naming(request: &Request, enrollment_id: i64) -> Request {
-    let Job::Unenroll(asked) = request.job() else { return request.clone() };
-    let job = Unenroll { enrollment_id: Some(enrollment_id.try_into().unwrap()), ..asked.clone() };
+/// An unenroll with the same ID and times, for this enrollment of this user in this semester.
+pub fn naming(request: &Request, (enrollment_id, user_id, semester_id): (i64, i64, i64)) -> Request {
+    let enrollment_id = Some(enrollment_id.try_into().unwrap());
+    let job = Unenroll { user_id: user(user_id), semester_id: semester(semester_id), enrollment_id };
     with_job(request, job)
 }
 

@@ -102,6 +102,11 @@ impl fmt::Display for Coverage {
         for ((kind, answer), count) in &self.answers {
             write!(f, "\n  {kind} {answer}: {count}")?;
         }
-        Ok(())
+        let (applied, refused) = (self.named_applied, self.named_refused);
+        write!(
+            f,
+            "\n  {applied} named enrollments withdrawn, {refused} refused; {} scheduled",
+            self.scheduled
+        )
     }
 }

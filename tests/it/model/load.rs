@@ -19,9 +19,11 @@ use super::{asks, owner};
 use crate::support::until_in_task;
 
 /// Calls for requests, to one change of the catalog.
-const REQUESTS_A_CHANGE: u32 = 25;
+const REQUESTS_A_CHANGE: u32 = 40;
 const PRODUCERS: u32 = 4;
-const OWNERS: u64 = 2;
+const OWNERS: u64 = 4;
+/// How many calls the producers may be ahead of the owners, who wait for lanes: more than all steps at once and a change.
+const LEAD: usize = 240;
 
 /// What the load has met with.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +40,8 @@ pub struct Tally {
     pub changes_rolled_back: u32,
     pub changes_broken: u32,
     pub capacity_refused: u32,
+    /// The longest that an owner had to wait for the workers.
+    pub slowest_change: std::time::Duration,
 }
 
 /// A load on one database.
@@ -56,6 +60,8 @@ pub struct Load {
     pub allowance: Semaphore,
     /// What they have asked, for the owners to take their pace from.
     pub asked: Semaphore,
+    /// How far producers may still run ahead of the owners.
+    pub lead: Semaphore,
     users_before: std::collections::BTreeMap<i64, User>,
 }
 
@@ -90,6 +96,7 @@ impl Load {
             committed: Mutex::default(),
             allowance: Semaphore::new(0),
             asked: Semaphore::new(0),
+            lead: Semaphore::new(LEAD),
             users_before,
         })
     }

@@ -13,12 +13,18 @@ use super::producer::is_passing;
 
 /// Makes one change for every so many requests, until producers have done.
 pub async fn run(load: Arc<Load>, mut rng: ChaCha8Rng, requests_a_change: u32) {
+    let mut turn = 0;
     while let Ok(asked) = load.asked.acquire_many(requests_a_change).await {
         asked.forget();
-        let statements = draw(&mut rng);
+        turn += 1;
+        let statements = if turn % 4 == 0 { vec![too_few_places(&mut rng)] } else { draw(&mut rng) };
         let keep = rng.random_bool(0.85);
         let mut connection = load.connection().await;
-        match change(&mut connection, &statements, keep).await {
+        let began = std::time::Instant::now();
+        let changed = change(&mut connection, &statements, keep).await;
+        load.lead.add_permits(usize::try_from(requests_a_change).unwrap());
+        load.count(|tally| tally.slowest_change = tally.slowest_change.max(began.elapsed()));
+        match changed {
             Ok(()) if keep => load.count(|tally| tally.changes += 1),
             Ok(()) => load.count(|tally| tally.changes_rolled_back += 1),
             Err(error) if is_refused_capacity(&error) => load.count(|tally| tally.capacity_refused += 1),
@@ -39,6 +45,12 @@ async fn change(connection: &mut PgConnection, statements: &[String], keep: bool
         sqlx::query(AssertSqlSafe(statement.as_str())).execute(&mut *transaction).await?;
     }
     if keep { transaction.commit().await } else { transaction.rollback().await }
+}
+
+/// One place fewer than are taken, where any is.
+fn too_few_places(rng: &mut ChaCha8Rng) -> String {
+    let id = rng.random_range(1..=SEMESTERS);
+    format!("update seatkeeper.semesters set max_players = abs(enrolled_count - 1) where semester_id = {id}")
 }
 
 /// One change, or several in one transaction: semesters before users, each ascending, as the workers lock.
@@ -75,7 +87,8 @@ fn draw_one(rng: &mut ChaCha8Rng) -> (&'static str, i64, String) {
         45..52 => format!("refund_percent = {}", [0, 33, 50, 100][rng.random_range(0..4)]),
         52..54 => "name = name || '.'".to_owned(),
         54..58 => "max_players = null".to_owned(),
-        58..70 => format!("max_players = {}", rng.random_range(0..12)),
+        58..62 => "max_players = enrolled_count".to_owned(),
+        62..70 => format!("max_players = {}", rng.random_range(2..20)),
         _ => {
             let which = if rng.random_bool(0.5) { "enrollment_closes_at" } else { "unenroll_closes_at" };
             let when = match rng.random_range(0..10) {

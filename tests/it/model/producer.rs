@@ -53,6 +53,7 @@ impl Producer {
             let calls = self.left.min(many);
             self.left -= calls;
             self.load.allowance.acquire_many(calls).await.unwrap().forget();
+            self.load.lead.acquire_many(calls).await.unwrap().forget();
             match step {
                 0..50 => self.ask(1, Door::Single).await,
                 50..62 => self.ask(calls, Door::Many).await,
@@ -69,31 +70,31 @@ impl Producer {
     async fn draw(&mut self) -> Request {
         let mut request = asks::draw(&mut self.rng);
         if matches!(request.job(), Job::Unenroll(_)) && self.rng.random_bool(0.4) {
-            let enrollment_id = self.some_enrollment(&request).await;
-            request = asks::naming(&request, enrollment_id);
+            request = self.name_enrollment(&request).await;
         }
         self.load.drawn.lock().unwrap().push(request.clone());
         request
     }
 
-    /// The latest enrollment of the user in the semester, or the first, or one that may belong to anybody.
-    async fn some_enrollment(&mut self, request: &Request) -> i64 {
-        let anybodys = self.rng.random_range(1..400);
-        let sql = match self.rng.random_range(0..5) {
-            0 => return anybodys,
-            1 => {
-                "select min(enrollment_id) from seatkeeper.enrollments where user_id = $1 and semester_id = $2"
+    /// The same for an enrollment by name: one that is active, or the first of the user in the semester, or one that
+    /// may belong to anybody.
+    async fn name_enrollment(&mut self, request: &Request) -> Request {
+        let (user, semester) = (request.job().user_id().unwrap(), request.job().semester_id().unwrap());
+        let anybodys = (self.rng.random_range(1..400), user.get(), semester.get());
+        let sql = match self.rng.random_range(0..6) {
+            0 => return asks::naming(request, anybodys),
+            1 | 2 => {
+                "select enrollment_id, user_id, semester_id from seatkeeper.enrollments
+                 where user_id = $1 and semester_id = $2 order by enrollment_id limit 1"
             }
             _ => {
-                "select max(enrollment_id) from seatkeeper.enrollments where user_id = $1 and semester_id = $2"
+                "select enrollment_id, user_id, semester_id from seatkeeper.enrollments
+                 where is_active order by user_id = $1 and semester_id = $2 desc, random() limit 1"
             }
         };
-        let found: Result<Option<i64>, _> = sqlx::query_scalar(sql)
-            .bind(request.job().user_id().map(|user| user.get()))
-            .bind(request.job().semester_id().map(|semester| semester.get()))
-            .fetch_one(&self.load.pool)
-            .await;
-        found.ok().flatten().unwrap_or(anybodys)
+        let row = sqlx::query_as(sql).bind(user.get()).bind(semester.get());
+        let found = row.fetch_optional(&self.load.pool).await;
+        asks::naming(request, found.ok().flatten().unwrap_or(anybodys))
     }
 
     async fn ask(&mut self, count: u32, door: Door) {
