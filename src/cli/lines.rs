@@ -131,10 +131,10 @@ mod tests {
         // A small buffer, so that lines span several.
         let mut lines = Lines::new(BufReader::with_capacity(7, bytes));
         let mut all = Vec::new();
-        while let Some((number, line)) = lines.next().unwrap() {
+        while let Some((number, line)) = lines.next().expect("memory can be read") {
             all.push((number, line.map_err(|bad| bad.to_string())));
         }
-        assert_eq!(lines.bytes(), u64::try_from(bytes.len()).unwrap());
+        assert_eq!(usize::try_from(lines.bytes()), Ok(bytes.len()));
         all
     }
 

@@ -8,6 +8,7 @@ mod import;
 mod lines;
 mod migrate;
 mod pause;
+mod progress;
 mod requests;
 mod roles;
 mod run;

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use sqlx::PgPool;
 
 use self::file::Source;
@@ -17,6 +17,7 @@ use self::one::One;
 use self::receipts::{Answered, await_all, line};
 use self::send::send;
 use super::database::DatabaseFlags;
+use super::progress::progress_bar;
 use super::{Exit, Failure, print};
 
 #[derive(Debug, Args)]
@@ -124,11 +125,4 @@ impl Enqueue {
         }
         Ok(if answered.bad_news() { Exit::BadNews } else { Exit::Fine })
     }
-}
-
-/// Hidden when standard error is no terminal.
-fn progress_bar(what: &'static str) -> Result<ProgressBar, Failure> {
-    let style = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} {per_sec}")
-        .map_err(|error| Failure::unable(error.to_string()))?;
-    Ok(ProgressBar::new(0).with_style(style).with_message(what))
 }

@@ -256,7 +256,7 @@ mod tests {
             (What::Semesters, "enrolled_count", "5", "leave it out"),
             (What::Semesters, "colour", "5", "there are semester_id, code"),
         ] {
-            let problem = text(what, column, field).unwrap_err();
+            let problem = text(what, column, field).expect_err("no value of the column");
             assert!(problem.contains(part), "{column} {field}: {problem}");
         }
     }

@@ -8,13 +8,13 @@ mod write;
 use std::path::PathBuf;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use self::columns::What;
 use self::read::{Format, read};
 use self::write::{Manner, write};
 use super::database::DatabaseFlags;
+use super::progress::progress_bar;
 use super::words::grouped;
 use super::{Exit, Failure, print};
 
@@ -54,7 +54,7 @@ impl Import {
     pub async fn execute(self) -> Result<Exit, Failure> {
         let format = self.format.map_or_else(|| Format::of(&self.file), Ok)?;
         let table = self.what.table();
-        let bar = progress_bar()?;
+        let bar = progress_bar("importing")?;
         let rows = read(&self.file, format, table)?;
 
         let database = self.database.open_usable(1).await?;
@@ -110,11 +110,4 @@ impl Import {
             ))),
         }
     }
-}
-
-/// Hidden when standard error is no terminal.
-fn progress_bar() -> Result<ProgressBar, Failure> {
-    let style = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} {per_sec}")
-        .map_err(|error| Failure::unable(error.to_string()))?;
-    Ok(ProgressBar::new(0).with_style(style).with_message("importing"))
 }
