@@ -186,7 +186,7 @@ fn any_item_is_accepted_or_refused_with_the_field_that_the_rust_door_names() {
 fn any_text() -> impl Strategy<Value = String> {
     let meant = [
         "'; drop table seatkeeper.requests; --",
-        "'); select pg_sleep(100); --",
+        "'); select pg_terminate_backend(pg_backend_pid()); --",
         "$$; drop schema seatkeeper cascade; $$",
         "%s %n %1$s",
         "\\",
