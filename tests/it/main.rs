@@ -11,6 +11,7 @@ mod enqueue_verb;
 mod idempotency;
 mod import;
 mod metrics;
+mod migrations;
 mod model;
 mod operate;
 mod order;
