@@ -15,6 +15,7 @@ mod migrations;
 mod model;
 mod operate;
 mod order;
+mod producer_examples;
 mod races;
 mod roles;
 mod support;

@@ -1,0 +1,127 @@
+//! The examples of the guide for producers, run as the guide says, against a worker that runs.
+
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use seatkeeper_jobs::{Outcome, Receipt};
+use tokio::process::Command;
+use uuid::Uuid;
+
+use crate::support::{Process, TestDb, until};
+
+fn example(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("jobs/examples").join(file)
+}
+
+/// What the examples ask for: user 7 and semester 3.
+async fn seeded() -> TestDb {
+    let db = TestDb::new().await;
+    db.users(7).await;
+    db.semester(3, Some(5), 0).await;
+    db
+}
+
+/// Runs it to its end; gives what it printed.
+async fn printed(command: &mut Command, missing: &str) -> String {
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
+    let Output { status, stdout, stderr } = output.unwrap_or_else(|error| panic!("{error}: {missing}"));
+    let (out, complaints) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert!(status.success(), "{status}\n{out}\n{complaints}\n{missing}");
+    out.into_owned()
+}
+
+/// The one request of an example, answered.
+async fn answered(db: &TestDb, producer: &str) -> Receipt {
+    let id: Uuid = db.value("select request_id from seatkeeper.requests").await;
+    until("the example's request is answered", async || db.receipt(id).await.status.is_final()).await;
+    let name: String = db.value("select producer from seatkeeper.requests").await;
+    assert_eq!(name, producer);
+    let receipt = db.receipt(id).await;
+    assert_eq!(receipt.outcome, Some(Outcome::Applied));
+    assert_eq!(db.value::<i64>("select count(*) from seatkeeper.enrollments where user_id = 7").await, 1);
+    db.assert_sound().await;
+    receipt
+}
+
+#[tokio::test]
+async fn the_example_in_sql_asks_twice_and_is_answered_once() {
+    let db = seeded().await;
+    let worker = Process::run(&db.url, &["--no-http"]);
+    let out = printed(
+        Command::new("psql")
+            .args([&db.url, "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-At", "-f"])
+            .arg(example("enqueue.sql"))
+            .env_remove("PGOPTIONS"),
+        "psql is missing: run scripts/setup",
+    )
+    .await;
+    let receipt = answered(&db, "example in SQL").await;
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(lines.contains(&"first|enroll|queued|f"), "{out}");
+    // By then the worker may have been there.
+    let again = lines.iter().find(|line| line.starts_with("again|enroll|")).unwrap();
+    assert!(again.ends_with("|t"), "{out}");
+    let last = lines.last().unwrap();
+    assert!(last.starts_with(&format!("{}|enroll|", receipt.request_id)), "{out}");
+    // A script cannot wait; read again, as it says, the receipt is done.
+    let read =
+        "select concat_ws('|', status, outcome, reason, result ->> 'charged') from seatkeeper.get_receipt";
+    assert_eq!(db.value::<String>(&format!("{read}('{}')", receipt.request_id)).await, "done|applied|0");
+    assert_eq!(worker.terminate(), Some(0));
+}
+
+#[tokio::test]
+async fn the_example_in_rust_asks_twice_and_prints_the_answer() {
+    // Cargo builds the examples of the workspace with its tests, beside the binary.
+    let built = Path::new(env!("CARGO_BIN_EXE_seatkeeper")).with_file_name("examples").join("enqueue");
+    let missing = format!(
+        "{} is not built: run the tests of the whole workspace, or first\n\
+         cargo build --package seatkeeper-jobs --all-features --example enqueue",
+        built.display()
+    );
+    assert!(built.exists(), "{missing}");
+    let db = seeded().await;
+    let worker = Process::run(&db.url, &["--no-http"]);
+    let out = printed(Command::new(&built).env("DATABASE_URL", &db.url), &missing).await;
+    let receipt = answered(&db, "example in Rust").await;
+    let expected = format!(
+        "first: duplicate = false\nagain: duplicate = true\nreceipt: enroll {} is done\nresult: {}\n",
+        receipt.request_id,
+        receipt.result.unwrap()
+    );
+    assert_eq!(out, expected);
+    assert_eq!(worker.terminate(), Some(0));
+}
+
+#[tokio::test]
+async fn the_example_in_python_asks_twice_and_prints_the_answer() {
+    let db = seeded().await;
+    let worker = Process::run(&db.url, &["--no-http"]);
+    // The system's own Python: that is where the system's package of psycopg is.
+    let out = printed(
+        Command::new("/usr/bin/python3").arg(example("enqueue.py")).env("DATABASE_URL", &db.url),
+        "Python 3 or its psycopg 3 is missing: run scripts/setup",
+    )
+    .await;
+    let receipt = answered(&db, "example in Python").await;
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines[..2], ["first: duplicate = False", "again: duplicate = True"], "{out}");
+    assert_eq!(lines[2], format!("receipt: enroll {} is done", receipt.request_id));
+    assert_eq!(lines[3], "reason: None");
+    let result: String = lines[4].strip_prefix("result: ").unwrap().replace('\'', "\"");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&result).ok(), receipt.result);
+    assert_eq!(worker.terminate(), Some(0));
+}
+
+/// A producer that sends to a database without a worker is told that nobody has answered yet, and ends.
+#[tokio::test]
+async fn the_example_in_python_gives_up_waiting_when_no_worker_is_there() {
+    let db = seeded().await;
+    let out = printed(
+        Command::new("/usr/bin/python3").arg(example("enqueue.py")).env("DATABASE_URL", &db.url),
+        "Python 3 or its psycopg 3 is missing: run scripts/setup",
+    )
+    .await;
+    let id: Uuid = db.value("select request_id from seatkeeper.requests").await;
+    assert!(out.contains(&format!("receipt: enroll {id} is queued")), "{out}");
+}
