@@ -5,7 +5,7 @@ use seatkeeper_jobs::{Outcome, enroll::Enroll};
 use uuid::Uuid;
 
 use super::{apply_first, pretend_newer};
-use crate::support::{Process, TestDb, until, verb};
+use crate::support::{Process, TestDb, seatkeeper, until, verb};
 
 async fn run(url: &str) -> (i32, String) {
     let (code, _, complaints) = verb(&["run", "--no-http", "--database-url", url], b"").await;
@@ -79,4 +79,26 @@ async fn verbs_without_a_database_are_a_usage_error_that_says_what_to_give() {
     }
     let (code, _, complaints) = verb(&["run", "--database-url", "not a url"], b"").await;
     assert_eq!(code, 2, "{complaints}");
+}
+
+#[tokio::test]
+async fn an_embedded_server_is_started_migrated_and_stopped_again_with_its_data_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let file = dir.path().join("users.csv");
+    std::fs::write(&file, "user_id\n1\n2\n3\n").unwrap();
+    let on_embedded = |arguments: &[&str]| {
+        let data = dir.path().join("data");
+        let ended =
+            seatkeeper().args(arguments).arg("--embedded").arg("--data-dir").arg(&data).output().unwrap();
+        let text = String::from_utf8(ended.stdout).unwrap();
+        assert!(ended.status.success(), "{text}{}", String::from_utf8_lossy(&ended.stderr));
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()
+    };
+    let import = ["import", "users", "--file", file.to_str().unwrap(), "--json"];
+    assert_eq!(on_embedded(&import)["added"], 3);
+    assert_eq!(on_embedded(&import)["unchanged"], 3, "what the first server stored, the second one has");
+    // The cluster may live elsewhere when its account cannot reach the directory: taken away by its owner.
+    let options = seatkeeper::postgres::embedded::Options::new(dir.path().join("data"));
+    seatkeeper::postgres::embedded::Embedded::start(options).await.unwrap().remove().await.unwrap();
 }
