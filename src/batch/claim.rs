@@ -6,8 +6,10 @@
 //! than the one that locked it: an older snapshot would show requests that the former holder has just answered.
 //!
 //! Of a paused kind nothing is claimed, and after the pause nothing that arrived later than what is still parked
-//! ([`super::hold`] puts that back by and by): each claim reads with the requests a bound for every kind. Pauses are
-//! read again with the requests of a lane, under its lock: one that was there before the lock counts.
+//! ([`super::hold`] puts that back by and by): each claim reads with the requests a bound for every kind, and a kind
+//! without a rule has none. (Only by that bound: by `kind = any (…)` the planner took the index of the kinds, and read the
+//! whole queue for one request.) Pauses are read again with the requests of a lane, under its lock: one that was there
+//! before the lock counts.
 //!
 //! Requests without a lane (grants, and those whose semester does not exist) are claimed by their own row lock.
 
@@ -65,13 +67,24 @@ pub(super) struct Lanes {
     pub(super) next: Cursor,
 }
 
-/// Locks lanes that have ready requests, beginning behind the cursor, until they hold `limit` requests or the ring
-/// ends. That it finds none says nothing about the lanes before the cursor.
+/// Locks lanes that have ready requests, beginning behind the cursor, until they hold `limit` requests. Where the ring
+/// ends before any was found, it goes on at its start: one hot lane is found again at once.
 pub(super) async fn lock_lanes(
     connection: &mut PgConnection,
     cursor: Cursor,
     limit: i64,
 ) -> sqlx::Result<Lanes> {
+    let lanes = pass(connection, cursor, limit).await?;
+    let found = !lanes.held.is_empty() || !lanes.unknown.is_empty();
+    if found || cursor == Cursor::default() || lanes.next != Cursor::default() {
+        return Ok(lanes);
+    }
+    let again = pass(connection, Cursor::default(), limit).await?;
+    Ok(Lanes { busy: again.busy || lanes.busy, ..again })
+}
+
+/// One pass, up to the end of the ring. That it finds none says nothing about the lanes before the cursor.
+async fn pass(connection: &mut PgConnection, cursor: Cursor, limit: i64) -> sqlx::Result<Lanes> {
     // Everything here is evaluated row by row, so the limit at the end keeps lanes that are not needed unlocked.
     let rows = sqlx::query!(
         r#"
@@ -151,7 +164,6 @@ pub(super) async fn read_lanes(
         cross join lateral (
             select r.*, r.payload::text as body from seatkeeper.requests r
             where r.semester_id = held.semester_id and r.status = 'queued' and r.hold is null
-              and r.kind = any ($3)
               and r.seq < (array(
                   select case when exists (select from seatkeeper.pauses p where p.kind = k.kind) then 0
                               else coalesce((select p.seq from seatkeeper.requests p
@@ -190,7 +202,6 @@ pub(super) async fn lock_loose(
         from (
             select * from (select * from seatkeeper.requests r
              where r.semester_id is null and r.status = 'queued' and r.hold is null
-               and r.kind = any ($3)
                and r.seq < (array(
                    select case when exists (select from seatkeeper.pauses p where p.kind = k.kind) then 0
                                else coalesce((select p.seq from seatkeeper.requests p
@@ -205,7 +216,6 @@ pub(super) async fn lock_loose(
             cross join lateral (
                 select * from seatkeeper.requests r
                 where r.semester_id = u.semester_id and r.status = 'queued' and r.hold is null
-                  and r.kind = any ($3)
                   and r.seq < (array(
                       select case when exists (select from seatkeeper.pauses p where p.kind = k.kind) then 0
                                   else coalesce((select p.seq from seatkeeper.requests p

@@ -49,7 +49,7 @@ impl Transactions {
              set local statement_timeout = {}; set local lock_timeout = {}; \
              set local idle_in_transaction_session_timeout = {}; \
              set local enable_seqscan = off; set local enable_bitmapscan = off; set local enable_hashjoin = off; \
-             set local enable_mergejoin = off; set local enable_material = off; \
+             set local enable_mergejoin = off; set local enable_material = off; set local enable_sort = off; \
              set local plan_cache_mode = force_generic_plan; set local jit = off; \
              set local tcp_user_timeout = 10000; set local tcp_keepalives_idle = 10; \
              set local tcp_keepalives_interval = 2; set local tcp_keepalives_count = 3",

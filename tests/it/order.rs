@@ -360,3 +360,36 @@ async fn a_business_transaction_reads_what_is_committed_whatever_the_default_is(
         sqlx::query_scalar("select current_setting('statement_timeout')").fetch_one(&fresh).await.unwrap();
     assert_eq!(after, "1min");
 }
+
+/// Index entries of the queue that one batch of one request reads while this many wait.
+async fn entries_read(waiting: i64, lane: &str) -> i64 {
+    let db = TestDb::new().await;
+    db.users(10).await;
+    db.semester(1, None, 0).await;
+    db.run(&format!(
+        "insert into seatkeeper.requests (request_id, kind, payload, semester_id, user_id)
+         select gen_random_uuid(), 'enroll', jsonb_build_object('user_id', 1 + n % 9, 'semester_id', {lane}), {lane}, 1 + n % 9
+         from generate_series(1, {waiting}) n;
+         analyze"
+    ))
+    .await;
+    // A connection of its own, closed after the turn: at its end a server process reports what it has read.
+    let pool = seatkeeper::postgres::pool(seatkeeper::postgres::connect_options(&db.url).unwrap(), 1);
+    let limits = Limits { batch: 1, ..Limits::default() };
+    let turn = Worker::new(Transactions::new(pool.clone(), Timeouts::default()), limits).turn().await;
+    assert!(matches!(turn, Turn::Answered(_)), "{turn:?}");
+    pool.close().await;
+    let read =
+        "select coalesce(sum(idx_tup_read), 0)::bigint from pg_stat_user_indexes where relname = 'requests'";
+    until("the statistics", async || db.value::<i64>(read).await > 0).await;
+    db.value(read).await
+}
+
+#[tokio::test]
+async fn a_claim_reads_no_more_when_20_000_wait() {
+    for lane in ["1", "2"] {
+        let (few, many) = (entries_read(20, lane).await, entries_read(20_000, lane).await);
+        println!("lane {lane}: {few} entries read with 20 waiting, {many} with 20,000");
+        assert!(many <= few + 20, "lane {lane}: {few} entries read with 20 waiting, {many} with 20,000");
+    }
+}
