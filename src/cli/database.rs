@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use seatkeeper::postgres::embedded::{Embedded, Options};
-use seatkeeper::postgres::{self, MIGRATOR, Schema};
+use seatkeeper::postgres::{self, ErrorClass, MIGRATOR, Schema};
 use sqlx::PgPool;
 
 use super::Failure;
@@ -101,5 +101,18 @@ pub fn usable(schema: Schema) -> Result<(), Failure> {
         Schema::Dirty { version } => Err(Failure::unable(format!(
             "migration {version} was started and did not finish; see `seatkeeper migrate status`"
         ))),
+    }
+}
+
+/// Why the database could not be used, and what to look at when it could not even be reached.
+pub fn refusal(error: &sqlx::Error) -> String {
+    let words = postgres::describe(error);
+    match ErrorClass::of(error) {
+        ErrorClass::Connection => {
+            format!(
+                "the database is not there: {words}; check --database-url (or DATABASE_URL), and that the server runs"
+            )
+        }
+        _ => format!("the database refused: {words}"),
     }
 }

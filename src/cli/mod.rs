@@ -53,10 +53,7 @@ impl Failure {
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
-        Self::unable(format!(
-            "the database refused, or is not there: {}",
-            seatkeeper::postgres::describe(&error)
-        ))
+        Self::unable(database::refusal(&error))
     }
 }
 

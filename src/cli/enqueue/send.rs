@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use seatkeeper::postgres::{self, ErrorClass};
+use seatkeeper::postgres::ErrorClass;
 use seatkeeper_jobs::postgres::{EnqueueError, enqueue_many};
 use seatkeeper_jobs::{Receipt, Request};
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::cli::Failure;
+use crate::cli::database::refusal;
 use crate::cli::lines::BadLine;
 
 /// Requests of one call. Each call is a transaction of its own.
@@ -102,9 +103,9 @@ async fn send_all(pool: &PgPool, chunk: &[Numbered]) -> Result<Result<Vec<Receip
         );
         if !worth_it || began.elapsed() > PATIENCE {
             return Err(Failure::unable(format!(
-                "the database refused, or is not there: {}; what was sent before is in. Run the same command again \
+                "{}; what was sent before is in. Run the same command again \
                  later: what is in already counts as sent before",
-                postgres::describe(&error)
+                refusal(&error)
             )));
         }
         tokio::time::sleep(pause).await;

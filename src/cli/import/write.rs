@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use seatkeeper::postgres::{ErrorClass, describe};
+use seatkeeper::postgres::ErrorClass;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sqlx::types::Json;
@@ -17,6 +17,7 @@ use super::columns::Table;
 use super::read::Row;
 use super::refusal::{bad_line, is_about_rows};
 use crate::cli::Failure;
+use crate::cli::database::refusal as words_of;
 use crate::cli::lines::BadLine;
 
 /// Rows of one statement.
@@ -107,9 +108,9 @@ async fn with_patience(
             let kept =
                 if manner == Manner::KeepGoing { "earlier rows are in" } else { "nothing was imported" };
             return Err(Failure::unable(format!(
-                "the database refused, or is not there: {}; {kept}. Run the same command again: rows that are in \
+                "{}; {kept}. Run the same command again: rows that are in \
                  already count as unchanged",
-                describe(&error)
+                words_of(&error)
             )));
         }
         tokio::time::sleep(Duration::from_millis(100) * attempt).await;
