@@ -32,6 +32,7 @@ create table seatkeeper.semesters (
     unenroll_closes_at   timestamptz,
     enrolled_count       integer not null default 0,
     last_decided_at      timestamptz,
+    cancelled_by         uuid,
     constraint pk_semesters primary key (semester_id),
     constraint uq_semester_code unique (code),
     constraint chk_semester_id check (semester_id > 0),
@@ -57,6 +58,8 @@ comment on column seatkeeper.semesters.enrolled_count is
     'Active enrollments. Written by Seatkeeper only; never above max_players';
 comment on column seatkeeper.semesters.last_decided_at is
     'Instant of the latest decision in this lane; the next one is never earlier. Written by Seatkeeper only';
+comment on column seatkeeper.semesters.cancelled_by is
+    'The cancel_semester request that cancelled it; null = none did. Written by Seatkeeper only';
 
 create table seatkeeper.sessions (
     session_id             bigint  not null,
@@ -87,4 +90,4 @@ comment on table seatkeeper.sessions is 'One dated slot of a semester, with plac
 comment on column seatkeeper.sessions.booking_closes_at is 'Null: 24 hours before the start, derived at the decision';
 comment on column seatkeeper.sessions.cancellation_closes_at is 'Null: 12 hours before the start, derived at the decision';
 comment on column seatkeeper.sessions.confirmed_count is
-    'CONFIRMED bookings. Written by Seatkeeper only; never above capacity';
+    'CONFIRMED bookings. Kept by a trigger on bookings; never above capacity';

@@ -107,10 +107,44 @@ create table seatkeeper.bookings (
 create unique index uq_active_booking on seatkeeper.bookings (user_id, session_id) where status <> 'CANCELLED';
 create index idx_waitlist on seatkeeper.bookings (session_id, waitlist_ticket) where status = 'WAITLISTED';
 create index idx_confirmed_bookings on seatkeeper.bookings (session_id) where status = 'CONFIRMED';
+-- What a user has around a certain time, without what the user had in all the years before
+create index idx_live_bookings_by_user on seatkeeper.bookings (user_id, ends_at) where status <> 'CANCELLED';
+-- "Already cancelled", or "there never was one"
+create index idx_cancelled_bookings on seatkeeper.bookings (user_id, session_id) where status = 'CANCELLED';
 comment on table seatkeeper.bookings is 'A user''s place in a session: CONFIRMED, or WAITLISTED behind a full one';
 comment on column seatkeeper.bookings.waitlist_ticket is 'Place in the queue of the session, smallest first; never changes';
 comment on column seatkeeper.bookings.starts_at is 'Copy of the session''s time that the overlap guard needs; follows the session when it moves';
 comment on column seatkeeper.bookings.ends_at is 'Copy of the session''s time that the overlap guard needs; follows the session when it moves';
+
+-- RACE-B02, B06: the counter follows the bookings whoever writes them, so chk_confirmed_within_capacity holds for a row
+-- inserted by hand as well. Once for each statement, not each row.
+create function seatkeeper.count_confirmed() returns trigger
+language plpgsql security definer set search_path = pg_catalog, seatkeeper, pg_temp set enable_hashjoin = on as $$
+begin
+    if tg_op = 'INSERT' then
+        update seatkeeper.sessions s set confirmed_count = s.confirmed_count + d.more
+        from (select session_id, count(*)::integer as more from new_rows where status = 'CONFIRMED' group by session_id) d
+        where s.session_id = d.session_id;
+    elsif tg_op = 'DELETE' then
+        update seatkeeper.sessions s set confirmed_count = s.confirmed_count - d.fewer
+        from (select session_id, count(*)::integer as fewer from old_rows where status = 'CONFIRMED' group by session_id) d
+        where s.session_id = d.session_id;
+    else
+        update seatkeeper.sessions s set confirmed_count = s.confirmed_count + d.more
+        from (select c.session_id, sum(c.more)::integer as more
+              from (select session_id, 1 as more from new_rows where status = 'CONFIRMED'
+                    union all select session_id, -1 from old_rows where status = 'CONFIRMED') c
+              group by c.session_id having sum(c.more) <> 0) d
+        where s.session_id = d.session_id;
+    end if;
+    return null;
+end $$;
+create trigger trg_count_added_bookings after insert on seatkeeper.bookings
+    referencing new table as new_rows for each statement execute function seatkeeper.count_confirmed();
+create trigger trg_count_changed_bookings after update on seatkeeper.bookings
+    referencing old table as old_rows new table as new_rows for each statement execute function seatkeeper.count_confirmed();
+create trigger trg_count_deleted_bookings after delete on seatkeeper.bookings
+    referencing old table as old_rows for each statement execute function seatkeeper.count_confirmed();
 
 create table seatkeeper.attendance (
     booking_id  bigint not null,

@@ -5,34 +5,73 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use seatkeeper_jobs::{Job, Outcome, Reason};
+use seatkeeper_jobs::{Outcome, Reason, SemesterId};
 use uuid::Uuid;
 
 use super::commit::{Ending, LaneMove};
+use super::gather::{Clocks, Gathered};
 use super::prefetch::Draw;
-use super::{BatchError, Claimed, Clocks, Told};
-use crate::decide::{self, Answer, World};
+use super::{BatchError, Claimed, Told};
+use crate::decide::{self, Answer, Promotion, World};
 
 /// A request with its answer; without one it failed: nobody can tell what was asked.
 #[derive(Debug)]
 pub(super) struct Decided<'a> {
     claimed: &'a Claimed,
+    lane: Option<SemesterId>,
     at: DateTime<Utc>,
     answer: Option<(Answer, i64)>,
 }
 
-/// Decides the requests in their order. `refuse` names one that a guard of the database refused, and why.
+/// Everything that a batch decided, in the order of the decisions.
+#[derive(Debug)]
+pub(super) struct AllDecided<'a> {
+    /// Who got a place without a request, with the number of that change, and the lane.
+    pub(super) filled: Vec<(i64, Promotion)>,
+    pub(super) answered: Vec<Decided<'a>>,
+    lanes: Vec<(SemesterId, DateTime<Utc>)>,
+}
+
+/// Fills the marked sessions and decides the requests in their order. `refuse` names one that a guard of the database
+/// refused, and why.
 pub(super) fn decide_all<'a>(
     world: &mut World,
     batch: &'a [Claimed],
     draw: &Draw,
-    clocks: &Clocks,
+    gathered: &Gathered,
     refuse: Option<(Uuid, Reason)>,
-) -> Result<Vec<Decided<'a>>, BatchError> {
+) -> Result<AllDecided<'a>, BatchError> {
     without_panic(|| {
+        let (mut filled, mut lanes) = (Vec::new(), Vec::new());
+        let mut numbers = draw.fill_seqs.iter().copied();
+        for fill in &gathered.fills {
+            let at = instant(draw, &gathered.clocks, Some(fill.semester_id));
+            let promoted = decide::fill_marked(world, fill.session_id, at, fill.most)?;
+            if !promoted.is_empty() {
+                lanes.push((fill.semester_id, at));
+            }
+            for promotion in promoted {
+                filled.push((next(&mut numbers)?, promotion));
+            }
+        }
         let mut numbers = draw.answer_seqs.iter().copied();
-        batch.iter().map(|claimed| decide_one(world, claimed, &mut numbers, draw, clocks, refuse)).collect()
+        let answered = batch
+            .iter()
+            .map(|claimed| decide_one(world, claimed, &mut numbers, draw, gathered, refuse))
+            .collect::<Result<Vec<_>, BatchError>>()?;
+        lanes.extend(answered.iter().filter_map(|decided| Some((decided.lane?, decided.at))));
+        Ok(AllDecided { filled, answered, lanes })
     })
+}
+
+fn next(numbers: &mut impl Iterator<Item = i64>) -> Result<i64, BatchError> {
+    numbers.next().ok_or_else(|| BatchError::Inconsistent("too few numbers were drawn".into()))
+}
+
+/// The instant of decision in a lane: never earlier than its previous one.
+fn instant(draw: &Draw, clocks: &Clocks, lane: Option<SemesterId>) -> DateTime<Utc> {
+    let previous = lane.and_then(|lane| clocks.get(&lane).copied().flatten());
+    previous.map_or(draw.clock, |previous| previous.max(draw.clock))
 }
 
 /// A panic in a rule costs the request an attempt, never the process: the world that it leaves behind is dropped.
@@ -49,15 +88,16 @@ fn decide_one<'a>(
     claimed: &'a Claimed,
     numbers: &mut impl Iterator<Item = i64>,
     draw: &Draw,
-    clocks: &Clocks,
+    gathered: &Gathered,
     refuse: Option<(Uuid, Reason)>,
 ) -> Result<Decided<'a>, BatchError> {
     let Some(job) = &claimed.job else {
-        return Ok(Decided { claimed, at: draw.clock, answer: None });
+        return Ok(Decided { claimed, lane: None, at: draw.clock, answer: None });
     };
+    // By now it is in the lane that it belongs to.
+    let lane = claimed.waiting.semester_id.and_then(|lane| lane.try_into().ok());
+    let at = instant(draw, &gathered.clocks, lane);
     let id = claimed.waiting.request_id;
-    let previous = job.semester_id().and_then(|lane| clocks.get(&lane).copied().flatten());
-    let at = previous.map_or(draw.clock, |previous| previous.max(draw.clock));
     let answer = match refuse {
         Some((refused, reason)) if refused == id => Answer::Refused(reason, None),
         _ => {
@@ -66,17 +106,14 @@ fn decide_one<'a>(
             decide::decide(world, &request)?
         }
     };
-    let number = numbers.next().ok_or_else(|| BatchError::Inconsistent("too few answer numbers".into()))?;
-    Ok(Decided { claimed, at, answer: Some((answer, number)) })
+    Ok(Decided { claimed, lane, at, answer: Some((answer, next(numbers)?)) })
 }
 
 /// The counters and clocks of the lanes in which something was decided.
-pub(super) fn lane_moves(world: &World, decided: &[Decided<'_>]) -> Vec<LaneMove> {
+pub(super) fn lane_moves(world: &World, decided: &AllDecided<'_>) -> Vec<LaneMove> {
     let mut lanes = BTreeMap::new();
-    for decided in decided {
-        let Some(semester_id) = decided.claimed.job.as_ref().and_then(Job::semester_id) else { continue };
+    for &(semester_id, decided_at) in &decided.lanes {
         if let Some((enrolled_before, enrolled_after)) = world.enrolled_counts(semester_id) {
-            let decided_at = decided.at;
             lanes.insert(semester_id, LaneMove { semester_id, enrolled_before, enrolled_after, decided_at });
         }
     }

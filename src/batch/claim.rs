@@ -11,7 +11,8 @@
 //! whole queue for one request.) Pauses are read again with the requests of a lane, under its lock: one that was there
 //! before the lock counts.
 //!
-//! Requests without a lane (grants, and those whose semester does not exist) are claimed by their own row lock.
+//! Requests without a lane (grants, and those whose semester, session or booking does not exist) are claimed by their own
+//! row lock. A lane also brings its marked sessions, which are filled before its requests are answered.
 
 use std::collections::{HashMap, HashSet};
 
@@ -67,7 +68,7 @@ pub(super) struct Lanes {
     pub(super) next: Cursor,
 }
 
-/// Locks lanes that have ready requests, beginning behind the cursor, until they hold `limit` requests. Where the ring
+/// Locks lanes that have ready requests or marked sessions, beginning behind the cursor, until they hold `limit` requests. Where the ring
 /// ends before any was found, it goes on at its start: one hot lane is found again at once.
 pub(super) async fn lock_lanes(
     connection: &mut PgConnection,
@@ -92,13 +93,19 @@ async fn pass(connection: &mut PgConnection, cursor: Cursor, limit: i64) -> sqlx
         with recursive
         -- an index skip scan: one probe for each lane that has something ready, however much
         lane (semester_id) as (
-            (select r.semester_id from seatkeeper.requests r
-             where r.status = 'queued' and r.hold is null and r.semester_id > $1
-             order by r.semester_id limit 1)
+            select least((select r.semester_id from seatkeeper.requests r
+                          where r.status = 'queued' and r.hold is null and r.semester_id > $1
+                          order by r.semester_id limit 1),
+                         (select m.semester_id from seatkeeper.fill_marks m
+                          where m.retry_at is null and m.semester_id > $1
+                          order by m.semester_id limit 1))
             union all
-            select (select r.semester_id from seatkeeper.requests r
-                    where r.status = 'queued' and r.hold is null and r.semester_id > lane.semester_id
-                    order by r.semester_id limit 1)
+            select least((select r.semester_id from seatkeeper.requests r
+                          where r.status = 'queued' and r.hold is null and r.semester_id > lane.semester_id
+                          order by r.semester_id limit 1),
+                         (select m.semester_id from seatkeeper.fill_marks m
+                          where m.retry_at is null and m.semester_id > lane.semester_id
+                          order by m.semester_id limit 1))
             from lane where lane.semester_id is not null
         )
         select l.semester_id as "semester_id!",
@@ -180,6 +187,42 @@ pub(super) async fn read_lanes(
         held,
         limit,
         &executable()
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// A session whose waitlist may be able to move, without anybody having asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) mark_id: i64,
+    pub(super) session_id: i64,
+}
+
+/// The marked sessions of lanes that are held, the oldest mark first.
+pub(super) async fn read_marks(
+    connection: &mut PgConnection,
+    held: &[i64],
+    limit: i64,
+) -> sqlx::Result<Vec<Mark>> {
+    sqlx::query_as!(
+        Mark,
+        r#"
+        -- claim.read_marks
+        select m.mark_id as "mark_id!", m.session_id as "session_id!"
+        from unnest($1::bigint[]) held (semester_id)
+        cross join lateral (
+            select * from seatkeeper.fill_marks m
+            where m.semester_id = held.semester_id and m.retry_at is null
+              and m.semester_id <> all (array(select p.semester_id from seatkeeper.pauses p where p.semester_id is not null))
+              and not exists (select from seatkeeper.pauses p where p.kind is null and p.semester_id is null)
+            order by m.mark_id limit $2
+        ) m
+        order by m.mark_id
+        limit $2
+        "#,
+        held,
+        limit
     )
     .fetch_all(connection)
     .await

@@ -1,5 +1,5 @@
 //! What is in the queue and what is not yet: requests whose time has come enter it, requests of a paused kind leave
-//! it, and come back when the pause ends.
+//! it, and come back when the pause ends. Marks whose filling failed come back when their time has come.
 //!
 //! So the index of what is ready holds nothing else, and a claim never reads past what it may not have. Rows that
 //! somebody holds are skipped; the next pass finds them.
@@ -20,6 +20,8 @@ pub async fn sort_out(transactions: &Transactions) -> sqlx::Result<u64> {
                    where r.status = 'queued' and r.hold = 'scheduled' order by r.run_at limit 1) is true
                or (select r.seq from seatkeeper.requests r
                    where r.status = 'queued' and r.hold = 'paused' order by r.kind, r.seq limit 1) is not null
+               or (select m.retry_at <= statement_timestamp() from seatkeeper.fill_marks m
+                   where m.retry_at is not null order by m.retry_at limit 1) is true
                or exists (select from seatkeeper.pauses where kind is not null) as "pending!""#
     )
     .fetch_one(transactions.pool())
@@ -76,6 +78,17 @@ pub async fn sort_out(transactions: &Transactions) -> sqlx::Result<u64> {
     )
     .execute(&mut *transaction)
     .await?;
+    let again = sqlx::query!(
+        "-- hold.fill_again
+         with due as materialized (
+             select mark_id from seatkeeper.fill_marks where retry_at is not null and retry_at <= statement_timestamp()
+             order by retry_at limit $1 for update skip locked
+         )
+         update seatkeeper.fill_marks m set retry_at = null from due where m.mark_id = due.mark_id",
+        A_PASS
+    )
+    .execute(&mut *transaction)
+    .await?;
     transaction.commit().await?;
-    Ok(due.rows_affected() + parked.rows_affected() + resumed.rows_affected())
+    Ok(again.rows_affected() + due.rows_affected() + parked.rows_affected() + resumed.rows_affected())
 }

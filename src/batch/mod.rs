@@ -1,7 +1,7 @@
 //! A batch: hundreds of requests answered in one transaction.
 //!
 //! 1. **Claim** ([`claim`]): lock lanes, then read what is ready in them, in order of arrival.
-//! 2. **Prefetch** ([`prefetch`]): lock the users, ascending; read, after locking, every row that is needed.
+//! 2. **Prefetch** ([`gather`]): lock the sessions, then the users, ascending; read, after locking, every row that is needed.
 //! 3. **Decide** ([`crate::decide`]): plain Rust, one request after the other, on the rows in memory.
 //! 4. **Commit** ([`commit`]): write each changed row once and the answers with them. Effect, ledger, counters,
 //!    answer and completion are one commit; there is no second path.
@@ -14,21 +14,25 @@
 mod answers;
 mod claim;
 mod commit;
+mod gather;
 mod hold;
+mod needs;
+mod places;
 mod prefetch;
 mod retry;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
 use seatkeeper_jobs::{Job, Kind, Outcome, Reason, SemesterId, UserId};
 use sqlx::{PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::decide::{DecideError, World};
 use crate::postgres::{ErrorClass, Transactions};
-use claim::{Cursor, Waiting};
+use claim::{Cursor, Mark, Waiting};
+use gather::Barred;
+use needs::Needs;
 
 pub use hold::sort_out;
 pub use retry::{Limits, Turn, Worker};
@@ -80,6 +84,8 @@ struct Order {
     cautious: bool,
     /// A lone request that a guard of the database refused, and the refusal which that means.
     refuse: Option<(Uuid, Reason)>,
+    /// How many waiters more than can get a place are read of a waitlist: some may turn out to be gone.
+    window: usize,
 }
 
 /// What became of one request, for the metrics.
@@ -115,12 +121,29 @@ enum Done {
     Answered(Report, Cursor),
 }
 
-/// A batch that failed, and the requests that were in it.
+/// A batch that failed, and what was in it.
 #[derive(Debug)]
 struct Failure {
     error: BatchError,
+    contents: Contents,
+}
+
+/// What a batch is about, for the case that it fails.
+#[derive(Debug, Default)]
+struct Contents {
     requests: Vec<Uuid>,
+    marks: Vec<i64>,
     lane: Option<i64>,
+}
+
+impl Contents {
+    fn of(claim: &Claim) -> Self {
+        Self {
+            requests: claim.batch.iter().map(|claimed| claimed.waiting.request_id).collect(),
+            marks: claim.marks.iter().map(|mark| mark.mark_id).collect(),
+            lane: claim.batch.first().and_then(|claimed| claimed.waiting.semester_id),
+        }
+    }
 }
 
 /// A claimed request: what was asked, or the proof that nobody can tell.
@@ -134,6 +157,8 @@ struct Claimed {
 /// What a claim got hold of.
 struct Claim {
     batch: Vec<Claimed>,
+    /// Sessions of the lanes to be filled.
+    marks: Vec<Mark>,
     /// The lanes that this transaction owns.
     held: HashSet<i64>,
     next: Cursor,
@@ -143,20 +168,18 @@ struct Claim {
 
 /// Claims, decides and commits one batch.
 async fn execute(transactions: &Transactions, order: &Order) -> Result<Done, Failure> {
-    let mut requests = Vec::new();
-    let mut lane = None;
-    let outcome = attempt(transactions, order, &mut requests, &mut lane).await;
-    outcome.map_err(|error| Failure { error, requests, lane })
+    let mut contents = Contents::default();
+    let outcome = attempt(transactions, order, &mut contents).await;
+    outcome.map_err(|error| Failure { error, contents })
 }
 
 async fn attempt(
     transactions: &Transactions,
     order: &Order,
-    requests: &mut Vec<Uuid>,
-    first_lane: &mut Option<i64>,
+    contents: &mut Contents,
 ) -> Result<Done, BatchError> {
     let mut open = Open(Some(transactions.begin().await?));
-    let outcome = work(&mut open, order, requests, first_lane).await;
+    let outcome = work(&mut open, order, contents).await;
     // Not left to the drop, which only gets to it when the connection is used next: until then the lanes would look
     // busy to everybody, ourselves included.
     if let Some(left) = open.0.take()
@@ -183,52 +206,58 @@ impl Open {
     }
 }
 
-async fn work(
-    open: &mut Open,
-    order: &Order,
-    requests: &mut Vec<Uuid>,
-    first_lane: &mut Option<i64>,
-) -> Result<Done, BatchError> {
+async fn work(open: &mut Open, order: &Order, contents: &mut Contents) -> Result<Done, BatchError> {
     let started = Instant::now();
     let connection = open.connection()?;
 
     let mut claim = claim_batch(connection, order).await?;
-    let batch = &mut claim.batch;
-    requests.extend(batch.iter().map(|claimed| claimed.waiting.request_id));
-    *first_lane = batch.first().and_then(|claimed| claimed.waiting.semester_id);
-    if batch.is_empty() {
+    *contents = Contents::of(&claim);
+    if claim.batch.is_empty() && claim.marks.is_empty() {
         return Ok(if claim.contended { Done::Contended(claim.next) } else { Done::Nothing(claim.next) });
     }
 
-    let moves = take_misplaced(batch);
+    let needs = needs::find_lanes(connection, &claim.batch).await?;
+    let moves = take_misplaced(&mut claim.batch, &needs);
     if !moves.is_empty() {
         commit::move_requests(connection, &moves).await?;
     }
     let mut world = World::default();
-    let clocks = prefetch_world(connection, order, &claim.held, batch, &mut world).await?;
-    requests.clear();
-    requests.extend(batch.iter().map(|claimed| claimed.waiting.request_id));
-    if batch.is_empty() {
+    let gathered = gather::gather(connection, order, &mut claim, needs, &mut world).await?;
+    *contents = Contents::of(&claim);
+    let batch = &claim.batch;
+    if batch.is_empty() && gathered.fills.is_empty() && gathered.void_marks.is_empty() {
         // Moves are worth keeping: they let the request be found in its own lane.
         open.commit().await?;
         return Ok(Done::Contended(claim.next));
     }
 
     let answerable = batch.iter().filter(|claimed| claimed.job.is_some()).count();
-    let enrolls = batch.iter().filter(|claimed| matches!(claimed.job, Some(Job::Enroll(_)))).count();
-    let draw = prefetch::draw(connection, answerable, enrolls).await?;
+    let count = |kind| batch.iter().filter(|claimed| claimed.kind == kind && claimed.job.is_some()).count();
+    let draw = prefetch::draw(
+        connection,
+        prefetch::Wanted {
+            fills: gathered.fills.iter().map(|fill| fill.waiting.min(fill.most)).sum(),
+            answers: answerable,
+            enrollments: count(Kind::Enroll),
+            bookings: count(Kind::Book),
+        },
+    )
+    .await?;
     let drawn = Instant::now();
     world.put_enrollment_ids(draw.enrollment_ids.iter().copied());
+    world.put_fresh_bookings(draw.bookings.iter().copied());
 
-    let decided = answers::decide_all(&mut world, batch, &draw, &clocks, order.refuse)?;
+    let decided = answers::decide_all(&mut world, batch, &draw, &gathered, order.refuse)?;
     let lanes = answers::lane_moves(&world, &decided);
     commit::write_changes(connection, &world.into_changes(), &lanes).await?;
-    commit::write_endings(connection, &decided.iter().map(answers::Decided::ending).collect::<Vec<_>>())
-        .await?;
+    commit::write_fills(connection, &decided.filled).await?;
+    commit::delete_marks(connection, &gathered).await?;
+    let endings: Vec<_> = decided.answered.iter().map(answers::Decided::ending).collect();
+    commit::write_endings(connection, &endings).await?;
     open.commit().await?;
 
     let since_draw = drawn.elapsed();
-    let told = decided.iter().map(|decided| decided.tell(draw.clock, since_draw)).collect();
+    let told = decided.answered.iter().map(|decided| decided.tell(draw.clock, since_draw)).collect();
     Ok(Done::Answered(Report { told, duration: started.elapsed() }, claim.next))
 }
 
@@ -239,7 +268,9 @@ async fn claim_batch(connection: &mut PgConnection, order: &Order) -> Result<Cla
     let lanes = claim::lock_lanes(connection, order.cursor, limit).await?;
     let mut waiting = claim::lock_loose(connection, &lanes.unknown, (limit / 2).max(1)).await?;
     let loose: HashSet<Uuid> = waiting.iter().map(|request| request.request_id).collect();
+    let mut marks = Vec::new();
     if !lanes.held.is_empty() {
+        marks = claim::read_marks(connection, &lanes.held, (limit / 2).max(1)).await?;
         waiting.extend(claim::read_lanes(connection, &lanes.held, limit).await?);
     }
 
@@ -250,9 +281,9 @@ async fn claim_batch(connection: &mut PgConnection, order: &Order) -> Result<Cla
     waiting.extend(grants.claimed);
     waiting.sort_unstable_by_key(|request| request.seq);
 
-    let mut barred = Barred { from: grants.barred, lanes: HashSet::new() };
-    waiting.retain(|request| barred.admits(request));
-    waiting.truncate(order.limit);
+    let mut barred = Barred::from_grants(grants.barred);
+    waiting.retain(|request| barred.admits(request, false));
+    waiting.truncate(order.limit - marks.len().min(order.limit));
     let batch = waiting
         .into_iter()
         .filter_map(|waiting| {
@@ -264,35 +295,15 @@ async fn claim_batch(connection: &mut PgConnection, order: &Order) -> Result<Cla
         })
         .collect();
     let contended = lanes.busy || found > 0;
-    Ok(Claim { batch, held: lanes.held.into_iter().collect(), next: lanes.next, contended })
-}
-
-/// Users whose requests have to wait, and the lanes that wait with them: nobody overtakes within a lane.
-struct Barred {
-    from: HashMap<i64, i64>,
-    lanes: HashSet<i64>,
-}
-
-impl Barred {
-    fn admits(&mut self, request: &Waiting) -> bool {
-        if request.semester_id.is_some_and(|lane| self.lanes.contains(&lane)) {
-            return false;
-        }
-        let user_waits =
-            request.user_id.and_then(|user| self.from.get(&user)).is_some_and(|from| request.seq >= *from);
-        if user_waits && let Some(lane) = request.semester_id {
-            self.lanes.insert(lane);
-        }
-        !user_waits
-    }
+    Ok(Claim { batch, marks, held: lanes.held.into_iter().collect(), next: lanes.next, contended })
 }
 
 /// Takes out the requests that are in another lane, or under another user, than their payload says.
-fn take_misplaced(batch: &mut Vec<Claimed>) -> Vec<(Uuid, Option<i64>, Option<i64>)> {
+fn take_misplaced(batch: &mut Vec<Claimed>, needs: &Needs) -> Vec<(Uuid, Option<i64>, Option<i64>)> {
     let mut moves = Vec::new();
     batch.retain(|claimed| {
         let Some(job) = &claimed.job else { return true };
-        let lane = job.semester_id().map(SemesterId::get);
+        let lane = needs.lane(job).map(SemesterId::get);
         let user = job.user_id().map(UserId::get);
         let in_place = claimed.waiting.semester_id == lane && claimed.waiting.user_id == user;
         if !in_place {
@@ -301,58 +312,4 @@ fn take_misplaced(batch: &mut Vec<Claimed>) -> Vec<(Uuid, Option<i64>, Option<i6
         in_place
     });
     moves
-}
-
-/// The latest decision of each lane that is there.
-type Clocks = HashMap<SemesterId, Option<DateTime<Utc>>>;
-
-/// Locks and reads what the batch needs, and takes out the requests that cannot be decided in it.
-async fn prefetch_world(
-    connection: &mut PgConnection,
-    order: &Order,
-    held: &HashSet<i64>,
-    batch: &mut Vec<Claimed>,
-    world: &mut World,
-) -> Result<Clocks, BatchError> {
-    let wanted: BTreeSet<UserId> =
-        batch.iter().filter_map(|claimed| claimed.job.as_ref()?.user_id()).collect();
-    let users = prefetch::lock_users(connection, &wanted, order.cautious).await?;
-    if !users.busy.is_empty() {
-        let from = users.busy.iter().map(|user| (user.get(), i64::MIN)).collect();
-        let mut barred = Barred { from, lanes: HashSet::new() };
-        batch.retain(|claimed| barred.admits(&claimed.waiting));
-    }
-
-    let semesters: BTreeSet<SemesterId> =
-        batch.iter().filter_map(|claimed| claimed.job.as_ref()?.semester_id()).collect();
-    let mut found = prefetch::read_semesters(connection, &semesters).await?;
-    // Claimed by its own lock because there was no semester: if there is one now, its lane is not ours.
-    batch.retain(|claimed| {
-        let lane = claimed.job.as_ref().and_then(Job::semester_id);
-        lane.is_none_or(|lane| !found.contains_key(&lane) || held.contains(&lane.get()))
-    });
-
-    let pairs = batch.iter().filter_map(|claimed| {
-        let job = claimed.job.as_ref()?;
-        Some((job.user_id()?, job.semester_id()?))
-    });
-    let pairs: BTreeSet<(UserId, SemesterId)> = pairs.collect();
-    let mut enrollments = prefetch::read_enrollments(connection, &pairs).await?;
-
-    let mut locked = users.locked;
-    for user in wanted {
-        world.put_user(user, locked.remove(&user));
-    }
-    for &(user, semester) in &pairs {
-        world.put_active_enrollment(user, semester, enrollments.remove(&(user, semester)));
-    }
-    let mut clocks = Clocks::new();
-    for semester in semesters {
-        let lane = found.remove(&semester);
-        if let Some(lane) = &lane {
-            clocks.insert(semester, lane.last_decided_at);
-        }
-        world.put_semester(semester, lane.map(|lane| lane.semester));
-    }
-    Ok(clocks)
 }

@@ -1,11 +1,11 @@
-//! Prefetch: the locks of the users, ascending by id, and every row that the batch can need, read after locking.
+//! The part of the prefetch that every batch has: its users, its semesters, who is enrolled, and the draw.
 //!
-//! A constant number of statements, whatever the batch. Nothing is ever locked out of order.
+//! A constant number of statements, whatever the batch.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use seatkeeper_jobs::{EnrollmentId, SemesterId, UserId};
+use seatkeeper_jobs::{BookingId, EnrollmentId, SemesterId, UserId};
 use sqlx::PgConnection;
 
 use super::BatchError;
@@ -156,35 +156,58 @@ pub(super) async fn read_enrollments(
 pub(super) struct Draw {
     /// The database's clock, read when all locks were held.
     pub(super) clock: DateTime<Utc>,
-    /// Assigned in the order of the decisions, so that they are in that order.
+    /// Assigned in the order of the decisions, so that they are in that order: first to those who get a place without a
+    /// request, then to the answers.
+    pub(super) fill_seqs: Vec<i64>,
+    /// One for each answer.
     pub(super) answer_seqs: Vec<i64>,
     /// One for each enrollment that could come about.
     pub(super) enrollment_ids: Vec<EnrollmentId>,
+    /// An ID and a ticket for each booking that could.
+    pub(super) bookings: Vec<(BookingId, i64)>,
+}
+
+/// How many numbers are drawn.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) fills: usize,
+    pub(super) answers: usize,
+    pub(super) enrollments: usize,
+    pub(super) bookings: usize,
 }
 
 /// Draws the instant and the numbers: one statement, with all locks held. `now()` would be the transaction's start,
 /// before the waits.
-pub(super) async fn draw(
-    connection: &mut PgConnection,
-    answers: usize,
-    enrolls: usize,
-) -> Result<Draw, BatchError> {
+pub(super) async fn draw(connection: &mut PgConnection, wanted: Wanted) -> Result<Draw, BatchError> {
+    let many = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     let row = sqlx::query!(
         r#"-- prefetch.draw
            select clock_timestamp() as "clock!",
                   array(select nextval('seatkeeper.answer_seq') from generate_series(1, $1::bigint)) as "answer_seqs!",
                   array(select nextval('seatkeeper.enrollments_enrollment_id_seq') from generate_series(1, $2::bigint))
-                      as "enrollment_ids!""#,
-        i64::try_from(answers).unwrap_or(i64::MAX),
-        i64::try_from(enrolls).unwrap_or(i64::MAX)
+                      as "enrollment_ids!",
+                  array(select nextval('seatkeeper.bookings_booking_id_seq') from generate_series(1, $3::bigint))
+                      as "booking_ids!",
+                  array(select nextval('seatkeeper.waitlist_ticket_seq') from generate_series(1, $3::bigint)) as "tickets!""#,
+        many(wanted.fills + wanted.answers),
+        many(wanted.enrollments),
+        many(wanted.bookings)
     )
     .fetch_one(connection)
     .await?;
-    let enrollment_ids = row.enrollment_ids.into_iter().map(id).collect::<Result<_, _>>()?;
-    Ok(Draw { clock: row.clock, answer_seqs: row.answer_seqs, enrollment_ids })
+    let mut fill_seqs = row.answer_seqs;
+    let answer_seqs = fill_seqs.split_off(wanted.fills.min(fill_seqs.len()));
+    let booking_ids = row.booking_ids.into_iter().map(id).collect::<Result<Vec<_>, _>>()?;
+    Ok(Draw {
+        clock: row.clock,
+        fill_seqs,
+        answer_seqs,
+        enrollment_ids: row.enrollment_ids.into_iter().map(id).collect::<Result<_, _>>()?,
+        bookings: booking_ids.into_iter().zip(row.tickets).collect(),
+    })
 }
 
 /// Ids in the database are positive by constraint, or drawn from a sequence.
-fn id<T: TryFrom<i64, Error = seatkeeper_jobs::IdError>>(number: i64) -> Result<T, BatchError> {
+pub(super) fn id<T: TryFrom<i64, Error = seatkeeper_jobs::IdError>>(number: i64) -> Result<T, BatchError> {
     T::try_from(number).map_err(|error| BatchError::Inconsistent(error.to_string()))
 }

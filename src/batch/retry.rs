@@ -3,12 +3,14 @@
 //! | error | what follows |
 //! |---|---|
 //! | deadlock, serialization | the same again, after a moment |
+//! | a waitlist that moved meanwhile | the same again, reading more of it |
 //! | lock timeout | for a few seconds nobody waits for locked users: lanes that need one are left out |
 //! | server away, or unable to write | again, with growing patience; never an attempt of any request |
 //! | anything else | half as many requests, until the one at fault is alone |
 //!
 //! A request that fails alone gets an attempt and a later `run_at`, and is `failed` when its budget is spent; when a
-//! guard of the database refused it alone, and that guard means a refusal, it is refused. Its neighbours are answered
+//! guard of the database refused it alone, and that guard means a refusal, it is refused. The mark of a session whose filling
+//! fails alone is put off. Its neighbours are answered
 //! meanwhile. Halving finds it in a logarithmic number of steps, and because every step claims anew, an earlier
 //! request that came back in between is never overtaken.
 
@@ -19,7 +21,8 @@ use seatkeeper_jobs::{Kind, Reason};
 use uuid::Uuid;
 
 use super::claim::Cursor;
-use super::{BatchError, Done, Failure, Order, Report, Told, execute};
+use super::{BatchError, Contents, Done, Failure, Order, Report, Told, execute};
+use crate::decide::DecideError;
 use crate::metrics::{self, RetryCause};
 use crate::postgres::{ErrorClass, Transactions};
 
@@ -47,6 +50,10 @@ const LONGEST_ABSENCE: Duration = Duration::from_millis(500);
 /// The first pause after a deadlock, or when the server is away.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 
+/// How many more waiters than places are read of a waitlist at first, and the factor by which that grows.
+const WINDOW: usize = 4;
+const WIDER: usize = 8;
+
 /// What a turn at the queue came to.
 #[derive(Debug)]
 pub enum Turn {
@@ -73,6 +80,7 @@ pub struct Worker {
     limit: usize,
     cautious_until: Option<Instant>,
     refuse: Option<(Uuid, Reason)>,
+    window: usize,
     troubles: u32,
 }
 
@@ -89,6 +97,7 @@ impl Worker {
             limit,
             cautious_until: None,
             refuse: None,
+            window: WINDOW,
             troubles: 0,
         }
     }
@@ -99,7 +108,13 @@ impl Worker {
         if self.cursor == Cursor::default() {
             self.found_nothing = true;
         }
-        let order = Order { cursor: self.cursor, limit: self.limit, cautious, refuse: self.refuse };
+        let order = Order {
+            cursor: self.cursor,
+            limit: self.limit,
+            cautious,
+            refuse: self.refuse,
+            window: self.window,
+        };
         match execute(&self.transactions, &order).await {
             Ok(done) => self.accept(done),
             Err(failure) => self.recover(failure, cautious).await,
@@ -127,6 +142,7 @@ impl Worker {
                 self.found_nothing = false;
                 self.cursor = next;
                 self.refuse = None;
+                self.window = WINDOW;
                 self.limit = (self.limit * 2).min(self.limits.batch.max(1));
                 metrics::batch_committed(&report);
                 Turn::Answered(report)
@@ -135,7 +151,8 @@ impl Worker {
     }
 
     async fn recover(&mut self, failure: Failure, cautious: bool) -> Turn {
-        let Failure { error, requests, lane } = failure;
+        let Failure { error, contents } = failure;
+        let Contents { requests, marks, lane } = contents;
         let class = error.class();
         self.found_nothing = false;
         self.troubles = self.troubles.saturating_add(1);
@@ -143,6 +160,12 @@ impl Worker {
         metrics::batch_retried(cause);
         if let ErrorClass::Constraint(name) = &class {
             metrics::constraint_hit(name);
+        }
+        if cause == RetryCause::Window {
+            // Nobody's fault, and nothing was written yet.
+            tracing::debug!(error = %error, "batch made again with more of the waitlists");
+            self.window = self.window.saturating_mul(WIDER);
+            return Turn::Again(Duration::ZERO);
         }
         tracing::warn!(error = %error, requests = requests.len(), cause = cause.as_str(), "batch rolled back");
 
@@ -159,12 +182,13 @@ impl Worker {
                 self.limit = (requests.len() / 2).max(1);
                 Turn::Again(self.pause())
             }
-            ErrorClass::Constraint(_) | ErrorClass::Other => match requests.as_slice() {
+            ErrorClass::Constraint(_) | ErrorClass::Other => match (requests.as_slice(), marks.as_slice()) {
                 // Before anything was claimed: no request is to blame.
-                [] => Turn::Away(self.pause()),
-                [alone] => self.settle(*alone, &error, &class).await,
-                many => {
-                    self.limit = (many.len() / 2).max(1);
+                ([], []) => Turn::Away(self.pause()),
+                ([alone], []) => self.settle(*alone, &error, &class).await,
+                ([], [alone]) => self.put_off(*alone, &error).await,
+                (requests, marks) => {
+                    self.limit = ((requests.len() + marks.len()) / 2).max(1);
                     Turn::Again(Duration::ZERO)
                 }
             },
@@ -189,6 +213,30 @@ impl Worker {
             }
             Err(error) => {
                 tracing::warn!(error = %crate::postgres::describe(&error), "an attempt could not be recorded");
+                Turn::Away(self.pause())
+            }
+        }
+    }
+
+    /// The mark of a session whose filling failed alone: later, so that the lane's requests are answered meanwhile.
+    async fn put_off(&mut self, mark: i64, error: &BatchError) -> Turn {
+        self.limit = 1;
+        let put_off = sqlx::query!(
+            "-- retry.put_off
+             update seatkeeper.fill_marks
+             set attempts = attempts + 1, last_error = $2,
+                 retry_at = clock_timestamp() + make_interval(secs => $3 * power(2, least(attempts, 6)))
+             where mark_id = $1",
+            mark,
+            error.to_string(),
+            self.limits.retry_after.as_secs_f64()
+        )
+        .execute(self.transactions.pool())
+        .await;
+        match put_off {
+            Ok(_) => Turn::Again(Duration::ZERO),
+            Err(error) => {
+                tracing::warn!(error = %crate::postgres::describe(&error), "a fill could not be put off");
                 Turn::Away(self.pause())
             }
         }
@@ -248,6 +296,7 @@ impl Worker {
 fn cause(error: &BatchError, class: &ErrorClass) -> RetryCause {
     match (error, class) {
         (BatchError::Panic(_), _) => RetryCause::Panic,
+        (BatchError::Decide(DecideError::WindowTooSmall { .. }), _) => RetryCause::Window,
         (_, ErrorClass::Deadlock) => RetryCause::Deadlock,
         (_, ErrorClass::Serialization) => RetryCause::Serialization,
         (_, ErrorClass::LockTimeout) => RetryCause::LockTimeout,

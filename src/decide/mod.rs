@@ -8,10 +8,15 @@
 //! One file per kind, with the same stem as in the contract crate. The order of the checks in each is the order of
 //! the refusal reasons in the contract.
 
+mod book;
+mod cancel_booking;
+mod cancel_semester;
 mod enroll;
+mod fill;
 mod grant_credits;
 #[cfg(test)]
 mod properties;
+mod record_attendance;
 #[cfg(test)]
 mod tests;
 mod unenroll;
@@ -22,10 +27,14 @@ use seatkeeper_jobs::{Applied, Job, Kind, Reason};
 use serde_json::Value;
 use uuid::Uuid;
 
-pub use world::{Changes, Enrollment, LedgerEntry, Semester, SemesterStatus, TransactionType, User, World};
+pub use fill::fill_marked;
+pub use world::{
+    Attendance, Because, Booking, BookingStatus, Changes, Enrollment, LedgerEntry, Promotion, Semester,
+    SemesterStatus, Session, TransactionType, User, World,
+};
 
 /// The kinds that this build has rules for. Requests of any other kind stay in the queue, untouched.
-pub const EXECUTABLE: &[Kind] = &[Kind::Enroll, Kind::Unenroll, Kind::GrantCredits];
+pub const EXECUTABLE: &[Kind] = Kind::ALL;
 
 /// A request as the rules see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,12 +76,15 @@ pub enum DecideError {
         /// Whose.
         user_id: i64,
     },
-    /// More enrollment IDs were needed than were drawn: a defect of the batch.
-    #[error("the batch drew too few enrollment ids")]
+    /// More IDs were needed than were drawn: a defect of the batch.
+    #[error("the batch drew too few ids")]
     IdsExhausted,
-    /// A kind outside [`EXECUTABLE`]: a defect of the claim.
-    #[error("no rule for {0} requests in this version")]
-    NoRule(Kind),
+    /// A place is free, and who comes next was not read: the batch is made again with a wider window.
+    #[error("more of the waitlist of session {session_id} is needed than was read")]
+    WindowTooSmall {
+        /// Whose waitlist.
+        session_id: i64,
+    },
 }
 
 /// Answers one request, and changes the world accordingly.
@@ -87,8 +99,9 @@ pub fn decide(world: &mut World, request: &Request) -> Result<Answer, DecideErro
         Job::Enroll(ask) => enroll::decide(world, request, ask),
         Job::Unenroll(ask) => unenroll::decide(world, request, ask),
         Job::GrantCredits(ask) => grant_credits::decide(world, request, ask),
-        Job::Book(_) | Job::CancelBooking(_) | Job::RecordAttendance(_) | Job::CancelSemester(_) => {
-            Err(DecideError::NoRule(request.job.kind()))
-        }
+        Job::Book(ask) => book::decide(world, request, ask),
+        Job::CancelBooking(ask) => cancel_booking::decide(world, request, ask),
+        Job::RecordAttendance(ask) => record_attendance::decide(world, request, ask),
+        Job::CancelSemester(ask) => cancel_semester::decide(world, request, ask),
     }
 }

@@ -1,9 +1,11 @@
-//! `unenroll`: gives a place in a semester back, for a share of what was really paid (RACE-04, RACE-04b).
+//! `unenroll`: gives a place in a semester back, for a share of what was really paid, and with it the places in the
+//! semester's sessions (RACE-04, RACE-04b, RACE-09).
 
 use seatkeeper_jobs::unenroll::{Applied, Unenroll};
 use seatkeeper_jobs::{Applied as AnyApplied, Reason};
 
-use super::{Answer, DecideError, Request, TransactionType, World};
+use super::fill::fill;
+use super::{Answer, Because, DecideError, Request, TransactionType, World};
 
 pub(super) fn decide(world: &mut World, request: &Request, ask: &Unenroll) -> Result<Answer, DecideError> {
     let Some(semester) = world.semester(ask.semester_id)?.cloned() else {
@@ -26,6 +28,7 @@ pub(super) fn decide(world: &mut World, request: &Request, ask: &Unenroll) -> Re
         return Ok(Answer::refused(Reason::NotEnrolled));
     }
 
+    let cancelled_bookings = world.not_started_bookings(ask.user_id, ask.semester_id, request.at)?;
     let refunded = share(enrollment.price_paid, semester.refund_percent);
     let enrollment_id = world.withdraw(ask.user_id, ask.semester_id, request)?;
     let balance = world.refund(
@@ -35,12 +38,23 @@ pub(super) fn decide(world: &mut World, request: &Request, ask: &Unenroll) -> Re
         TransactionType::TournamentUnenrollRefund,
         request,
     )?;
+
+    // All of them first: a place that one session's fill gives must not be weighed against a wait that is just going.
+    let mut sessions = Vec::with_capacity(cancelled_bookings.len());
+    for booking in &cancelled_bookings {
+        sessions.push(world.booking(*booking)?.session_id);
+        world.cancel_booking(*booking, request.at, Because::Unenrolled)?;
+    }
+    let mut promoted_bookings = Vec::new();
+    for session in sessions {
+        promoted_bookings.extend(fill(world, session, request.at, None)?.promoted);
+    }
     Ok(Answer::Applied(AnyApplied::Unenroll(Applied {
         enrollment_id,
         refunded,
         balance,
-        cancelled_bookings: Vec::new(),
-        promoted_bookings: Vec::new(),
+        cancelled_bookings,
+        promoted_bookings,
     })))
 }
 

@@ -145,7 +145,10 @@ fn register() {
 /// A batch is durable.
 #[expect(clippy::cast_precision_loss, reason = "a batch has far fewer than 2^52 requests")]
 pub(crate) fn batch_committed(report: &Report) {
-    histogram!(BATCH_SIZE).record(report.told.len() as f64);
+    // A batch that only filled marked sessions answered nobody.
+    if !report.told.is_empty() {
+        histogram!(BATCH_SIZE).record(report.told.len() as f64);
+    }
     histogram!(BATCH_DURATION).record(report.duration);
     report.told.iter().for_each(request_told);
 }

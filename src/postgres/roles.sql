@@ -60,7 +60,8 @@ grant execute on function seatkeeper.get_receipt, seatkeeper.get_receipts, seatk
 
 -- Workers: what a batch writes, column by column. What was asked, and the ledger, they cannot change.
 grant update (credit_balance) on seatkeeper.users to seatkeeper_worker;
-grant update (status, enrolled_count, last_decided_at) on seatkeeper.semesters to seatkeeper_worker;
+grant update (status, enrolled_count, last_decided_at, cancelled_by) on seatkeeper.semesters to seatkeeper_worker;
+-- To lock a session, one column has to be writable. (Its counter follows the bookings by a trigger.)
 grant update (confirmed_count) on seatkeeper.sessions to seatkeeper_worker;
 grant insert, update (status, is_active, withdrawn_at) on seatkeeper.enrollments to seatkeeper_worker;
 grant insert on seatkeeper.credit_transactions to seatkeeper_worker;
@@ -71,8 +72,8 @@ grant update (status, outcome, reason, result, attempts, run_at, finished_at, an
     on seatkeeper.requests to seatkeeper_worker;
 grant insert on seatkeeper.catalog_changes to seatkeeper_worker;
 grant delete on seatkeeper.fill_marks to seatkeeper_worker;
--- To lock a mark, as to delete it, one column has to be writable.
-grant update (marked_at) on seatkeeper.fill_marks to seatkeeper_worker;
+-- A mark whose filling fails is put off.
+grant update (attempts, retry_at, last_error) on seatkeeper.fill_marks to seatkeeper_worker;
 grant insert, update (finished_at) on seatkeeper.invariant_runs to seatkeeper_worker, seatkeeper_operator;
 grant insert on seatkeeper.invariant_results to seatkeeper_worker, seatkeeper_operator;
 grant usage on sequence seatkeeper.answer_seq, seatkeeper.waitlist_ticket_seq,

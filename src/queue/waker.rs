@@ -69,7 +69,9 @@ impl Waker {
                 // By the order of an index, not `exists`: among millions of answered requests that could be a scan.
                 r#"-- queue.anything_ready
                    select (select r.seq from seatkeeper.requests r where r.status = 'queued' and r.hold is null
-                           order by r.kind, r.seq limit 1) is not null as "ready!""#
+                           order by r.kind, r.seq limit 1) is not null
+                       or (select m.mark_id from seatkeeper.fill_marks m where m.retry_at is null
+                           order by m.semester_id, m.mark_id limit 1) is not null as "ready!""#
             )
             .fetch_one(&self.pool)
             .await;

@@ -207,11 +207,10 @@ async fn what_the_database_refuses_is_named_in_words() {
     db.run("insert into seatkeeper.sessions (session_id, semester_id, starts_at, ends_at, capacity) values
                 (1, 1, '2031-01-01 08:00Z', '2031-01-01 09:00Z', 3), (2, 2, '2031-01-01 10:00Z', '2031-01-01 11:00Z', 3);
             insert into seatkeeper.enrollments (user_id, semester_id, status, is_active)
-                select u, 1, 'APPROVED', true from generate_series(1, 3) u;
-            update seatkeeper.semesters set enrolled_count = 3 where semester_id = 1;
+                select u, 1, 'APPROVED', true from generate_series(1, 3) u union all select 1, 2, 'APPROVED', true;
+            update seatkeeper.semesters set enrolled_count = case semester_id when 1 then 3 else 1 end;
             insert into seatkeeper.bookings (user_id, session_id, status, starts_at, ends_at)
-                select 1, session_id, 'CONFIRMED', starts_at, ends_at from seatkeeper.sessions;
-            update seatkeeper.sessions set confirmed_count = 1")
+                select 1, session_id, 'CONFIRMED', starts_at, ends_at from seatkeeper.sessions")
         .await;
     let semesters = "{\"semester_id\": 1, \"max_players\": 2}\n{\"semester_id\": 2, \"code\": \"S1\"}\n\
                      {\"semester_id\": 3, \"name\": \"no code\"}\n{\"semester_id\": 4, \"code\": \"fine\"}";

@@ -17,8 +17,8 @@ const DATA: [(i64, &str); 5] = [
         "insert into seatkeeper.users (user_id, is_active, credit_balance) values (1, true, 90), (2, false, 0), (3, true, 0);
          insert into seatkeeper.semesters (semester_id, code, name, status, max_players, enrollment_cost, enrolled_count)
          values (1, 'S1', 'Summer', 'ENROLLMENT_OPEN', 5, 10, 1);
-         insert into seatkeeper.sessions (session_id, semester_id, starts_at, ends_at, capacity, confirmed_count)
-         values (1, 1, '2999-01-01 10:00Z', '2999-01-01 11:00Z', 1, 1)",
+         insert into seatkeeper.sessions (session_id, semester_id, starts_at, ends_at, capacity)
+         values (1, 1, '2999-01-01 10:00Z', '2999-01-01 11:00Z', 1)",
     ),
     (
         2,

@@ -3,6 +3,10 @@
 //! First what leaves, then what enters. Every statement says how many rows it expects and on what values it was
 //! decided; if the database disagrees, somebody wrote without the lock, and the whole batch is rolled back.
 
+mod places;
+
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use seatkeeper_jobs::SemesterId;
 use sqlx::PgConnection;
@@ -10,6 +14,8 @@ use uuid::Uuid;
 
 use super::BatchError;
 use crate::decide::{Changes, Enrollment, LedgerEntry};
+
+pub(super) use places::{delete_marks, write_fills};
 
 /// Updates that join a set to a table are planned anew each time, on the sizes of the moment: a plan kept from a time
 /// when the table was as good as empty would walk all of it for every row of the set. (Inserts have nothing to join,
@@ -43,10 +49,15 @@ pub(super) async fn write_changes(
     lanes: &[LaneMove],
 ) -> Result<(), BatchError> {
     withdraw(&mut *connection, &changes.withdrawn).await?;
-    move_lanes(&mut *connection, lanes).await?;
+    places::give_up(&mut *connection, &changes.given_up).await?;
+    move_lanes(&mut *connection, lanes, &changes.cancelled_semesters).await?;
     move_balances(&mut *connection, changes).await?;
     enroll(&mut *connection, &changes.enrolled).await?;
-    enter_ledger(connection, &changes.ledger).await
+    enter_ledger(&mut *connection, &changes.ledger).await?;
+    places::promote(&mut *connection, &changes.promoted).await?;
+    places::book(&mut *connection, &changes.booked).await?;
+    places::record(&mut *connection, &changes.attendance).await?;
+    places::verify_counts(connection, &changes.confirmed).await
 }
 
 async fn withdraw(connection: &mut PgConnection, withdrawn: &[Enrollment]) -> Result<(), BatchError> {
@@ -69,23 +80,34 @@ async fn withdraw(connection: &mut PgConnection, withdrawn: &[Enrollment]) -> Re
     guard("withdrawn enrollments", withdrawn.len(), done.rows_affected())
 }
 
-async fn move_lanes(connection: &mut PgConnection, lanes: &[LaneMove]) -> Result<(), BatchError> {
+async fn move_lanes(
+    connection: &mut PgConnection,
+    lanes: &[LaneMove],
+    cancelled: &[(SemesterId, Uuid)],
+) -> Result<(), BatchError> {
     if lanes.is_empty() {
         return Ok(());
     }
+    let cancelled: HashMap<SemesterId, Uuid> = cancelled.iter().copied().collect();
+    let cancelled: Vec<Option<Uuid>> =
+        lanes.iter().map(|lane| cancelled.get(&lane.semester_id).copied()).collect();
     let ids: Vec<i64> = lanes.iter().map(|lane| lane.semester_id.get()).collect();
     let before: Vec<i32> = lanes.iter().map(|lane| lane.enrolled_before).collect();
     let after: Vec<i32> = lanes.iter().map(|lane| lane.enrolled_after).collect();
     let at: Vec<DateTime<Utc>> = lanes.iter().map(|lane| lane.decided_at).collect();
     let done = sqlx::query!(
         "-- commit.move_lanes
-         update seatkeeper.semesters s set enrolled_count = l.after, last_decided_at = l.at
-         from unnest($1::bigint[], $2::integer[], $3::integer[], $4::timestamptz[]) l (semester_id, before, after, at)
+         update seatkeeper.semesters s
+         set enrolled_count = l.after, last_decided_at = l.at, cancelled_by = coalesce(l.cancelled_by, s.cancelled_by),
+             status = case when l.cancelled_by is null then s.status else 'CANCELLED' end
+         from unnest($1::bigint[], $2::integer[], $3::integer[], $4::timestamptz[], $5::uuid[])
+             l (semester_id, before, after, at, cancelled_by)
          where s.semester_id = l.semester_id and s.enrolled_count = l.before",
         &ids,
         &before,
         &after,
-        &at
+        &at,
+        &cancelled as &[Option<Uuid>]
     )
     .persistent(PLANNED_ONCE)
     .execute(connection)

@@ -1,146 +1,21 @@
 //! The rows that a batch has locked and read, and what its decisions changed in them.
 
+mod bookings;
+mod places;
+mod rows;
+
 use std::collections::{HashMap, VecDeque};
 
-use chrono::{DateTime, Utc};
 use seatkeeper_jobs::{EnrollmentId, SemesterId, UserId};
 use uuid::Uuid;
 
 use super::{DecideError, Request};
+use places::Places;
 
-/// A user as locked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct User {
-    /// Whether they may enroll.
-    pub is_active: bool,
-    /// Credits left.
-    pub balance: i64,
-}
-
-/// A semester as locked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Semester {
-    /// Where it is in its life.
-    pub status: SemesterStatus,
-    /// Places; `None` = unlimited.
-    pub max_players: Option<i32>,
-    /// Credits charged for an enrollment, not negative.
-    pub enrollment_cost: i64,
-    /// Share of the price paid that an unenroll gives back, 0 to 100.
-    pub refund_percent: i32,
-    /// No enrollment from this instant on.
-    pub enrollment_closes_at: Option<DateTime<Utc>>,
-    /// No unenrollment from this instant on.
-    pub unenroll_closes_at: Option<DateTime<Utc>>,
-    /// Active enrollments.
-    pub enrolled_count: i32,
-}
-
-/// The life of a semester: `chk_semester_status`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names of the contract say it")]
-pub enum SemesterStatus {
-    Draft,
-    EnrollmentOpen,
-    EnrollmentClosed,
-    InProgress,
-    Completed,
-    Cancelled,
-}
-
-impl SemesterStatus {
-    /// Whether one can enroll and unenroll.
-    #[must_use]
-    pub const fn is_open(self) -> bool {
-        matches!(self, Self::EnrollmentOpen | Self::InProgress)
-    }
-
-    /// The status of this name in the database.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "DRAFT" => Self::Draft,
-            "ENROLLMENT_OPEN" => Self::EnrollmentOpen,
-            "ENROLLMENT_CLOSED" => Self::EnrollmentClosed,
-            "IN_PROGRESS" => Self::InProgress,
-            "COMPLETED" => Self::Completed,
-            "CANCELLED" => Self::Cancelled,
-            _ => return None,
-        })
-    }
-}
-
-/// A user's place in a semester.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Enrollment {
-    /// Its ID.
-    pub enrollment_id: EnrollmentId,
-    /// Whose.
-    pub user_id: UserId,
-    /// In what.
-    pub semester_id: SemesterId,
-    /// Credits really charged.
-    pub price_paid: i64,
-    /// The request that made it, and when; `None` for one that was there before the batch.
-    pub made: Option<(Uuid, DateTime<Utc>)>,
-    /// When the batch withdrew it.
-    pub withdrawn_at: Option<DateTime<Utc>>,
-}
-
-/// What a ledger row is for: `chk_transaction_type`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names of the contract say it")]
-pub enum TransactionType {
-    TournamentEnrollment,
-    TournamentUnenrollRefund,
-    Purchase,
-    AdminAdjustment,
-}
-
-impl TransactionType {
-    /// The name in the database.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::TournamentEnrollment => "TOURNAMENT_ENROLLMENT",
-            Self::TournamentUnenrollRefund => "TOURNAMENT_UNENROLL_REFUND",
-            Self::Purchase => "PURCHASE",
-            Self::AdminAdjustment => "ADMIN_ADJUSTMENT",
-        }
-    }
-}
-
-/// A row that the ledger gets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LedgerEntry {
-    /// Whose balance moved.
-    pub user_id: UserId,
-    /// Why.
-    pub transaction_type: TransactionType,
-    /// Credits, signed.
-    pub amount: i64,
-    /// The balance that it left behind.
-    pub balance_after: i64,
-    /// The enrollment that was paid for or refunded.
-    pub enrollment_id: Option<EnrollmentId>,
-    /// The request that caused it.
-    pub request_id: Uuid,
-    /// The instant of decision.
-    pub at: DateTime<Utc>,
-}
-
-/// What has to be written: each row once, with its final value.
-#[derive(Debug, Default)]
-pub struct Changes {
-    /// (user, balance before, balance after), ascending by user.
-    pub balances: Vec<(UserId, i64, i64)>,
-    /// Enrollments from before the batch that it withdrew.
-    pub withdrawn: Vec<Enrollment>,
-    /// Enrollments that the batch made; those that it withdrew again have `withdrawn_at`.
-    pub enrolled: Vec<Enrollment>,
-    /// In the order of the decisions.
-    pub ledger: Vec<LedgerEntry>,
-}
+pub use rows::{
+    Attendance, Because, Booking, BookingStatus, Changes, Enrollment, LedgerEntry, Promotion, Semester,
+    SemesterStatus, Session, TransactionType, User,
+};
 
 /// A row read under lock: what it was, and what it is by now.
 #[derive(Debug, Clone)]
@@ -162,6 +37,8 @@ pub struct World {
     /// Where in `enrolled` an enrollment of this batch is.
     made: HashMap<EnrollmentId, usize>,
     ledger: Vec<LedgerEntry>,
+    cancelled: Vec<(SemesterId, Uuid)>,
+    places: Places,
 }
 
 impl World {
@@ -229,7 +106,16 @@ impl World {
         let balances = rows.map(|(id, row)| (id, row.before.balance, row.now.balance));
         let mut balances: Vec<_> = balances.filter(|(_, before, now)| before != now).collect();
         balances.sort_unstable();
-        Changes { balances, withdrawn: self.withdrawn, enrolled: self.enrolled, ledger: self.ledger }
+        let mut changes = Changes {
+            balances,
+            withdrawn: self.withdrawn,
+            enrolled: self.enrolled,
+            ledger: self.ledger,
+            cancelled_semesters: self.cancelled,
+            ..Changes::default()
+        };
+        self.places.add_to(&mut changes);
+        changes
     }
 
     pub(super) fn enroll(
@@ -268,6 +154,20 @@ impl World {
         }
         self.semester_mut(semester_id)?.enrolled_count -= 1;
         Ok(enrollment_id)
+    }
+
+    /// The active enrollments of a semester as of now, ascending by ID.
+    pub(super) fn all_enrolled_in(&self, semester: SemesterId) -> Vec<Enrollment> {
+        let all = self.active.iter().filter(|((_, of), _)| *of == semester);
+        let mut all: Vec<_> = all.filter_map(|(_, enrollment)| enrollment.clone()).collect();
+        all.sort_unstable_by_key(|enrollment| enrollment.enrollment_id);
+        all
+    }
+
+    pub(super) fn cancel_semester(&mut self, id: SemesterId, request: &Request) -> Result<(), DecideError> {
+        self.semester_mut(id)?.status = SemesterStatus::Cancelled;
+        self.cancelled.push((id, request.id));
+        Ok(())
     }
 
     /// Takes the price of an enrollment; 0 is entered too. Gives the balance left.
