@@ -43,7 +43,7 @@ pub struct Applied {
     pub refunded: i64,
     /// Credits left.
     pub balance: i64,
-    /// The user's bookings that went with it, ascending.
+    /// The user's bookings that went with it, in the order of their sessions.
     pub cancelled_bookings: Vec<BookingId>,
     /// Bookings of others that got a place by it, in order of promotion.
     pub promoted_bookings: Vec<BookingId>,

@@ -4,9 +4,11 @@
 //! `pg_stat_activity` before anything else is done. Each test names the guard without which it is red; the script
 //! `scripts/mutants` takes the guards away one by one and shows it.
 
+mod booking;
 mod changes;
 mod enrolling;
 mod outsiders;
+mod places;
 mod spending;
 
 use std::time::Duration;
@@ -69,7 +71,7 @@ async fn batches_wait(db: &TestDb, count: i64) {
         let waiting: i64 = db
             .value(
                 "select count(*) from pg_stat_activity
-                 where datname = current_database() and wait_event_type = 'Lock' and query like '%prefetch.lock_users%'",
+                 where datname = current_database() and wait_event_type = 'Lock' and query ~ 'prefetch.lock_users|places.lock_sessions'",
             )
             .await;
         waiting == count
