@@ -4,6 +4,7 @@ mod attendance;
 mod cancelled_semesters;
 mod leaving;
 mod moved;
+mod scale;
 mod waitlists;
 
 use seatkeeper_jobs::book::Book;

@@ -6,6 +6,7 @@
 
 mod booking;
 mod changes;
+mod crosswise;
 mod enrolling;
 mod outsiders;
 mod places;
