@@ -1,5 +1,7 @@
 //! A million random requests, batch after batch, against the laws that every history keeps.
 
+mod booking;
+
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -123,6 +125,14 @@ impl Stored {
     }
 }
 
+/// Drawn, unless `SEATKEEPER_TEST_SEED` gives one; printed, so that a failure can be had again.
+fn seed() -> u64 {
+    let seed =
+        std::env::var("SEATKEEPER_TEST_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
+    println!("seed={seed}");
+    seed
+}
+
 fn instant(seconds: i64) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds)
 }
@@ -198,9 +208,7 @@ fn history(seed: u64, requests: usize) -> (HashMap<&'static str, usize>, u64) {
 
 #[test]
 fn a_million_requests_keep_every_law() {
-    let seed =
-        std::env::var("SEATKEEPER_TEST_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
-    println!("seed={seed}");
+    let seed = seed();
     let (outcomes, _) = history(seed, REQUESTS);
     println!("{outcomes:?}");
     assert_eq!(outcomes.values().sum::<usize>(), REQUESTS);
@@ -222,7 +230,6 @@ fn a_million_requests_keep_every_law() {
 
 #[test]
 fn the_same_requests_get_the_same_answers() {
-    let seed = rand::random();
-    println!("seed={seed}");
+    let seed = seed();
     assert_eq!(history(seed, 20_000), history(seed, 20_000));
 }
