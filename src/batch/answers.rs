@@ -99,7 +99,10 @@ fn decide_one<'a>(
     let at = instant(draw, &gathered.clocks, lane);
     let id = claimed.waiting.request_id;
     let answer = match refuse {
-        Some((refused, reason)) if refused == id => Answer::Refused(reason, None),
+        // What the guard means is a refusal of some kinds only: a cancellation that fails by it is an error.
+        Some((refused, reason)) if refused == id && job.kind().refusals().contains(&reason) => {
+            Answer::Refused(reason, None)
+        }
         _ => {
             let request =
                 decide::Request { id, job: job.clone(), expires_at: claimed.waiting.expires_at, at };

@@ -73,7 +73,11 @@ fn next_able(
     for waiting in world.waiting(session_id)? {
         let booking = world.booking(waiting?)?;
         let is_active = world.user(booking.user_id)?.is_some_and(|user| user.is_active);
-        if is_active && world.active_enrollment(booking.user_id, semester)?.is_some() {
+        if is_active
+            && world.active_enrollment(booking.user_id, semester)?.is_some()
+            // Such a wait was given up when the place was had (INV-B08); should there be one all the same, it holds up nobody.
+            && !world.is_taken(booking.user_id, session_id)?
+        {
             return Ok(Some(booking.booking_id));
         }
     }

@@ -4,6 +4,7 @@ mod attendance;
 mod cancelled_semesters;
 mod leaving;
 mod moved;
+mod obstacles;
 mod scale;
 mod waitlists;
 
