@@ -24,7 +24,7 @@ pub struct Filter {
     pub user: Option<i64>,
     /// The lane that it is in.
     pub semester: Option<i64>,
-    /// The session that it names.
+    /// The session that it is about: it names it, or one of its bookings.
     pub session: Option<i64>,
     /// Arrived longer ago than this.
     pub older_than: Option<Duration>,
@@ -94,7 +94,9 @@ pub async fn list(
           and ($4::text is null or r.reason = $4)
           and ($5::bigint is null or r.user_id = $5)
           and ($6::bigint is null or r.semester_id = $6)
-          and ($7::bigint is null or r.payload -> 'session_id' = to_jsonb($7::bigint))
+          and ($7::bigint is null or r.payload -> 'session_id' = to_jsonb($7::bigint)
+               or r.payload -> 'booking_id' in (
+                   select to_jsonb(b.booking_id) from seatkeeper.bookings b where b.session_id = $7))
           and ($8::interval is null or r.enqueued_at < statement_timestamp() - $8::interval)
           and ($9::interval is null or r.enqueued_at > statement_timestamp() - $9::interval)
           and ($10::bigint is null or r.seq < $10)

@@ -53,7 +53,9 @@ pub async fn select(pool: &PgPool, change: Change, filter: &Filter) -> sqlx::Res
           and ($3::text is null or r.reason = $3)
           and ($4::bigint is null or r.user_id = $4)
           and ($5::bigint is null or r.semester_id = $5)
-          and ($6::bigint is null or r.payload -> 'session_id' = to_jsonb($6::bigint))
+          and ($6::bigint is null or r.payload -> 'session_id' = to_jsonb($6::bigint)
+               or r.payload -> 'booking_id' in (
+                   select to_jsonb(b.booking_id) from seatkeeper.bookings b where b.session_id = $6))
           and ($7::interval is null or r.enqueued_at < statement_timestamp() - $7::interval)
           and ($8::interval is null or r.enqueued_at > statement_timestamp() - $8::interval)
         order by r.seq

@@ -9,6 +9,7 @@ use sqlx::{PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 use super::pause::Pause;
+use super::place::{About, BookingNow, SessionNow, place};
 use crate::decide::EXECUTABLE;
 
 /// Those who are before it are counted up to here.
@@ -51,6 +52,10 @@ pub struct Story {
     pub pauses: Vec<Pause>,
     /// While it is queued: who is answered first.
     pub before: Option<Before>,
+    /// The session that it is about, as it is now.
+    pub session: Option<SessionNow>,
+    /// The booking that it made, changed or names, or else the user's live one of the session, as it is now.
+    pub booking: Option<BookingNow>,
     /// The enrollments that it made or withdrew.
     pub enrollments: Vec<Enrollment>,
     /// What it moved.
@@ -133,6 +138,13 @@ pub async fn story(pool: &PgPool, request_id: Uuid) -> sqlx::Result<Option<Story
         .await?;
         story.before = Some(before(&mut snapshot, &story).await?);
     }
+    let of_answer = story.result.as_ref().and_then(|result| result.get("booking_id")?.as_i64());
+    let about = About {
+        user_id: story.user_id,
+        session_id: story.session_id,
+        booking_id: of_answer.or(story.booking_id),
+    };
+    (story.session, story.booking) = place(&mut snapshot, about).await?;
     story.ledger = sqlx::query_as!(
         LedgerRow,
         "-- story.ledger
@@ -218,6 +230,8 @@ async fn request(snapshot: &mut Transaction<'_, Postgres>, request_id: Uuid) -> 
         is_scheduled: row.is_scheduled,
         pauses: Vec::new(),
         before: None,
+        session: None,
+        booking: None,
         enrollments: Vec::new(),
         ledger: Vec::new(),
         actions: Vec::new(),

@@ -2,6 +2,7 @@
 
 mod change;
 mod list;
+mod place;
 mod show;
 mod wait;
 
@@ -57,7 +58,7 @@ struct FilterFlags {
     /// Only requests in the lane of this semester
     #[arg(long, env = "SEATKEEPER_SEMESTER")]
     semester: Option<SemesterId>,
-    /// Only requests that name this session
+    /// Only requests about this session: they name it, or a booking of it
     #[arg(long, env = "SEATKEEPER_SESSION")]
     session: Option<SessionId>,
     /// Only requests that arrived longer ago than this, such as 2h

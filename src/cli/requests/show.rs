@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Args;
-use seatkeeper::operate::{self, Story};
+use seatkeeper::operate::{self, Pause, Story};
 use uuid::Uuid;
 
+use super::place;
 use crate::cli::database::DatabaseFlags;
 use crate::cli::{Exit, Failure, print};
 
@@ -43,10 +44,10 @@ impl Show {
 }
 
 /// The story in lines of a label and what there is to say.
-struct Lines(String);
+pub(super) struct Lines(String);
 
 impl Lines {
-    fn add(&mut self, label: &str, what: impl std::fmt::Display) {
+    pub(super) fn add(&mut self, label: &str, what: impl std::fmt::Display) {
         // Writing to a String cannot fail.
         let _ = writeln!(self.0, "{label:<12}{what}");
     }
@@ -83,6 +84,7 @@ fn tell(story: &Story) -> String {
     } else {
         lines.add_if("ended", story.finished_at.map(at));
     }
+    place::tell(&mut lines, story);
     for row in &story.enrollments {
         let withdrawn = row.withdrawn_at.map(|then| format!(", withdrawn {}", at(then))).unwrap_or_default();
         lines.add(
@@ -154,15 +156,7 @@ fn why_not_yet(story: &Story) -> Vec<String> {
     if let (true, Some(run_at)) = (story.is_scheduled, story.run_at) {
         why.push(format!("for its time, {}", at(run_at)));
     }
-    for pause in &story.pauses {
-        why.push(format!(
-            "for `seatkeeper resume`: {} is paused since {} by {}: {}",
-            pause.what(),
-            at(pause.since),
-            pause.paused_by,
-            pause.reason
-        ));
-    }
+    why.extend(story.pauses.iter().map(for_resume));
     if story.hold.as_deref() == Some("paused") && story.pauses.is_empty() {
         why.push("to be put back into the queue after a pause: a running worker does that".to_owned());
     }
@@ -184,6 +178,16 @@ fn why_not_yet(story: &Story) -> Vec<String> {
     why
 }
 
-fn at(instant: DateTime<Utc>) -> String {
+pub(super) fn for_resume(pause: &Pause) -> String {
+    format!(
+        "for `seatkeeper resume`: {} is paused since {} by {}: {}",
+        pause.what(),
+        at(pause.since),
+        pause.paused_by,
+        pause.reason
+    )
+}
+
+pub(super) fn at(instant: DateTime<Utc>) -> String {
     instant.to_rfc3339_opts(SecondsFormat::Millis, true)
 }

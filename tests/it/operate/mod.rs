@@ -4,6 +4,7 @@
 mod changing;
 mod looking;
 mod pausing;
+mod places;
 
 use std::process::{Output, Stdio};
 
