@@ -1,5 +1,7 @@
 //! `import`: what is in a file gets into the catalog, all of it or nothing, and what is wrong is named.
 
+mod sessions;
+
 use serde_json::{Value, json};
 
 use crate::support::{TestDb, until, verb};

@@ -21,6 +21,8 @@ pub struct Table {
     pub name: &'static str,
     /// The column that tells the rows apart.
     pub key: &'static str,
+    /// Whether rows only fit together, so that all of them change in one statement.
+    pub moves_as_a_whole: bool,
     /// Those that a file may have; the key is among them.
     pub columns: &'static [Column],
 }
@@ -58,12 +60,14 @@ const fn nullable(name: &'static str, kind: Kind) -> Column {
 const USERS: Table = Table {
     name: "seatkeeper.users",
     key: "user_id",
+    moves_as_a_whole: false,
     columns: &[column("user_id", ID), column("is_active", Kind::Bool)],
 };
 
 const SEMESTERS: Table = Table {
     name: "seatkeeper.semesters",
     key: "semester_id",
+    moves_as_a_whole: false,
     columns: &[
         column("semester_id", ID),
         column("code", Kind::Text),
@@ -90,6 +94,7 @@ const SEMESTERS: Table = Table {
 const SESSIONS: Table = Table {
     name: "seatkeeper.sessions",
     key: "session_id",
+    moves_as_a_whole: true,
     columns: &[
         column("session_id", ID),
         column("semester_id", ID),

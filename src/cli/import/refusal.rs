@@ -3,6 +3,7 @@
 use seatkeeper::postgres::describe;
 use sqlx::postgres::PgDatabaseError;
 
+use super::read::Row;
 use crate::cli::lines::BadLine;
 
 /// Whether the error is about what is in a row, and not about the database or other transactions.
@@ -11,8 +12,10 @@ pub fn is_about_rows(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
 }
 
-/// The line in words.
-pub fn bad_line(line: u64, error: &sqlx::Error) -> BadLine {
+/// The line in words, with a field that it has.
+pub fn bad_line(row: &Row, error: &sqlx::Error) -> BadLine {
+    let line = row.line;
+    let has = |field: &str| row.values.contains_key(field);
     let database = error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
     let constraint = database.and_then(PgDatabaseError::constraint).unwrap_or_default();
     let (field, problem) = match constraint {
@@ -23,13 +26,15 @@ pub fn bad_line(line: u64, error: &sqlx::Error) -> BadLine {
         "chk_confirmed_within_capacity" => {
             ("capacity", "below the number of confirmed bookings (confirmed_count)")
         }
-        "chk_session_duration" => ("ends_at", "not after starts_at"),
+        "chk_session_duration" if has("ends_at") => ("ends_at", "not after starts_at"),
+        "chk_session_duration" => ("starts_at", "not before ends_at, which stays as it is"),
         "fk_session_semester" => ("semester_id", "there is no such semester; import semesters first"),
         "trg_session_semester_for_good" => {
             ("semester_id", "a session never changes its semester; add a new session instead")
         }
         "xcl_no_overlapping_confirmed_bookings" => {
-            ("starts_at", "at this time somebody would be in two confirmed places at once")
+            let field = if has("starts_at") { "starts_at" } else { "ends_at" };
+            (field, "at this time somebody would be in two confirmed places at once")
         }
         _ => {
             if let Some(column) =

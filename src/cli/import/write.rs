@@ -2,9 +2,12 @@
 //!
 //! An upsert locks unchanged rows all the same, and naming a key column in it takes the lock that holds up
 //! foreign-key checks. So what differs is looked for first, without any lock; only rows that differ are locked,
-//! ascending by key as everybody does, and only the columns that differ are named.
+//! ascending by key as everybody does, and only columns that differ somewhere are named.
+//!
+//! What changes, changes in one statement: a timetable is moved as a whole, and halfway two sessions might lie over
+//! each other that do so neither before nor after.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use seatkeeper::postgres::ErrorClass;
@@ -20,7 +23,7 @@ use crate::cli::Failure;
 use crate::cli::database::refusal as words_of;
 use crate::cli::lines::BadLine;
 
-/// Rows of one statement.
+/// Rows of one transaction with `--keep-going`, and of one statement where rows have nothing to do with each other.
 const CHUNK: usize = 500;
 /// How often work is begun again that others were in the way of.
 const ATTEMPTS: u32 = 5;
@@ -127,18 +130,14 @@ async fn transaction(
 ) -> sqlx::Result<Written> {
     let mut transaction = pool.begin_with(BEGIN).await?;
     let (mut written, mut done) = (Written::default(), 0);
-    for chunk in rows.chunks(CHUNK) {
+    let at_a_time = if table.moves_as_a_whole { rows.len().max(1) } else { CHUNK };
+    for chunk in rows.chunks(at_a_time) {
         match step(&mut transaction, table, chunk).await {
             Ok(counts) => written.counts += counts,
             Err(error) if is_about_rows(&error) => {
-                // One by one, so that every line that is refused is named, and no other.
-                for row in chunk {
-                    match step(&mut transaction, table, std::slice::from_ref(row)).await {
-                        Ok(counts) => written.counts += counts,
-                        Err(error) if is_about_rows(&error) => written.bad.push(bad_line(row.line, &error)),
-                        Err(error) => return Err(error),
-                    }
-                }
+                let one_by_one = one_by_one(&mut transaction, table, chunk).await?;
+                written.counts += one_by_one.counts;
+                written.bad.extend(one_by_one.bad);
             }
             Err(error) => return Err(error),
         }
@@ -156,6 +155,31 @@ async fn transaction(
         transaction.rollback().await?
     }
     Ok(written)
+}
+
+/// Writes each row for itself, so that every line that is refused is named, and no other: what was refused because
+/// of a row that comes later is tried again after that.
+async fn one_by_one(connection: &mut PgConnection, table: &Table, rows: &[Row]) -> sqlx::Result<Written> {
+    let mut written = Written::default();
+    let mut left: Vec<&Row> = rows.iter().collect();
+    loop {
+        let mut refused = Vec::new();
+        written.bad.clear();
+        for row in &left {
+            match step(connection, table, std::slice::from_ref(*row)).await {
+                Ok(counts) => written.counts += counts,
+                Err(error) if is_about_rows(&error) => {
+                    refused.push(*row);
+                    written.bad.push(bad_line(row, &error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if refused.is_empty() || refused.len() == left.len() {
+            return Ok(written);
+        }
+        left = refused;
+    }
 }
 
 /// Writes a chunk, or leaves the transaction as it was.
@@ -190,8 +214,8 @@ async fn write_chunk(connection: &mut PgConnection, table: &Table, rows: &[Row])
         for (columns, items) in &added {
             insert(connection, table, columns, items).await?;
         }
-        for (columns, items) in &changed {
-            update(connection, table, columns, items).await?;
+        if counts.changed > 0 {
+            update(connection, table, &changed).await?;
         }
         return Ok(counts);
     }
@@ -265,17 +289,20 @@ async fn insert(
     Ok(())
 }
 
-async fn update(
-    connection: &mut PgConnection,
-    table: &Table,
-    columns: &[String],
-    items: &[&Map<String, Value>],
-) -> sqlx::Result<()> {
+/// In one statement, of each row the columns that differ.
+async fn update(connection: &mut PgConnection, table: &Table, changed: &Groups<'_>) -> sqlx::Result<()> {
     let (name, key) = (table.name, table.key);
-    let set: Vec<String> = columns.iter().map(|column| format!("{column} = n.{column}")).collect();
+    let columns: BTreeSet<&String> = changed.keys().flatten().collect();
+    let set: Vec<String> = columns
+        .iter()
+        .map(|column| format!("{column} = case when i.item ? '{column}' then n.{column} else t.{column} end"))
+        .collect();
+    let items: Vec<&Map<String, Value>> = changed.values().flatten().copied().collect();
     sqlx::query(AssertSqlSafe(format!(
         "-- import.update
-         update {name} t set {} from jsonb_populate_recordset(null::{name}, $1) n where t.{key} = n.{key}",
+         update {name} t set {}
+         from jsonb_array_elements($1) i (item) cross join lateral jsonb_populate_record(null::{name}, i.item) n
+         where t.{key} = n.{key}",
         set.join(", ")
     )))
     .bind(Json(items))
