@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use seatkeeper_jobs::postgres::{enqueue_many, get_receipts};
-use seatkeeper_jobs::{Applied, Job, Kind, Outcome, Reason, Receipt, Request};
+use seatkeeper_jobs::{Kind, Outcome, Receipt, Request};
 use serde::Serialize;
-use serde_json::Value;
 use sqlx::PgPool;
-use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::crowd::Heard;
-use super::plan::{CUP, Plan};
-use super::replay::{Answer, Replay, Semester};
+use super::history::replay;
+use super::plan::CUP;
+use super::sessions::{Bookings, bookings};
+use super::stored::{Stored, read_requests};
 use crate::cli::Failure;
 
 /// How many requests are sent once more when all of them are answered.
@@ -75,7 +75,11 @@ pub struct Order {
     pub overtaken: usize,
     /// Answers that were worked out again, one at a time.
     pub replayed: usize,
-    /// Those that came out otherwise.
+    /// Places filled without a request, worked out again in their turn.
+    pub fills_replayed: usize,
+    /// Bookings that were compared in the end.
+    pub bookings_compared: usize,
+    /// Those of all these that came out otherwise.
     pub differing: usize,
 }
 
@@ -89,6 +93,7 @@ pub struct Audit {
     pub stored: i64,
     pub doors: Doors,
     pub places: Places,
+    pub bookings: Bookings,
     pub credits: Credits,
     pub order: Order,
     /// Commits that answered the crowd, and how many requests they answered.
@@ -96,20 +101,11 @@ pub struct Audit {
     pub answered_by_them: i64,
 }
 
-/// A request as it is stored.
-struct Stored {
-    request: (Uuid, Job),
-    outcome: Option<Outcome>,
-    reason: Option<Reason>,
-    result: Option<Value>,
-    answer_seq: Option<i64>,
-    finished: bool,
-}
-
 /// Looks at everything, once all requests are answered.
-pub async fn audit(pool: &PgPool, plan: &Plan, heard: &[Heard], seats: i64) -> Result<Audit, Failure> {
-    let again = send_again(pool, plan).await?;
+pub async fn audit(pool: &PgPool, asks: &[Request], heard: &[Heard], seats: i64) -> Result<Audit, Failure> {
+    let again = send_again(pool, asks).await?;
     let stored = read_requests(pool).await?;
+    let replayed = replay(pool, &stored).await?;
     let mut audit = Audit {
         requests: Requests::default(),
         by_kind: BTreeMap::new(),
@@ -117,13 +113,19 @@ pub async fn audit(pool: &PgPool, plan: &Plan, heard: &[Heard], seats: i64) -> R
         stored: i64::try_from(stored.len()).unwrap_or(i64::MAX),
         doors: doors(heard, &stored, again),
         places: read_places(pool, seats, &stored).await?,
+        bookings: bookings(pool, &stored).await?,
         credits: read_credits(pool).await?,
-        order: Order { overtaken: overtaken(plan, heard, &stored), replayed: 0, differing: 0 },
+        order: Order {
+            overtaken: overtaken(heard, &stored),
+            replayed: replayed.answers,
+            fills_replayed: replayed.fills,
+            bookings_compared: replayed.bookings,
+            differing: replayed.differing,
+        },
         commits: 0,
         answered_by_them: 0,
     };
     audit.count(&stored);
-    (audit.order.replayed, audit.order.differing) = replay(pool, &stored).await?;
     // Each commit leaves its own transaction ID on the rows that it answered.
     let commits = sqlx::query!(
         r#"-- demo.commits
@@ -139,7 +141,7 @@ pub async fn audit(pool: &PgPool, plan: &Plan, heard: &[Heard], seats: i64) -> R
 impl Audit {
     fn count(&mut self, stored: &[Stored]) {
         for each in stored {
-            let kind = self.by_kind.entry(each.request.1.kind().to_string()).or_default();
+            let kind = self.by_kind.entry(each.job.kind().to_string()).or_default();
             for requests in [&mut self.requests, kind] {
                 requests.asked += 1;
                 match each.outcome {
@@ -156,13 +158,12 @@ impl Audit {
 }
 
 /// Sends some of the answered requests once more. Gives how many, and how many got the very answer of the first time.
-async fn send_again(pool: &PgPool, plan: &Plan) -> Result<(usize, usize), Failure> {
-    let late: Vec<Request> = plan
-        .asks
+async fn send_again(pool: &PgPool, asks: &[Request]) -> Result<(usize, usize), Failure> {
+    let late: Vec<Request> = asks
         .iter()
         .rev()
-        .filter(|request| request.job().kind() == Kind::Unenroll)
-        .chain(&plan.asks)
+        .filter(|request| matches!(request.job().kind(), Kind::Unenroll | Kind::CancelBooking))
+        .chain(asks.iter().filter(|request| matches!(request.job().kind(), Kind::Enroll | Kind::Book)))
         .take(SENT_AFTERWARDS)
         .cloned()
         .collect();
@@ -180,33 +181,8 @@ async fn send_again(pool: &PgPool, plan: &Plan) -> Result<(usize, usize), Failur
     Ok((late.len(), same.count()))
 }
 
-async fn read_requests(pool: &PgPool) -> Result<Vec<Stored>, Failure> {
-    let rows = sqlx::query!(
-        r#"-- demo.requests
-           select r.request_id, r.kind, r.payload as "payload: Json<Value>", r.status, r.outcome, r.reason,
-                  r.result as "result: Json<Value>", r.answer_seq
-           from seatkeeper.requests r order by r.answer_seq"#
-    )
-    .fetch_all(pool)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            let job = row.kind.parse::<Kind>().ok().and_then(|kind| Job::read(kind, &row.payload.0).ok());
-            let job = job.ok_or_else(|| Failure::unable("the demo's database holds what was never asked"))?;
-            Ok(Stored {
-                request: (row.request_id, job),
-                outcome: row.outcome.and_then(|outcome| outcome.parse().ok()),
-                reason: row.reason.and_then(|reason| reason.parse().ok()),
-                result: row.result.map(|Json(result)| result),
-                answer_seq: row.answer_seq,
-                finished: row.status == "done",
-            })
-        })
-        .collect()
-}
-
 fn doors(heard: &[Heard], stored: &[Stored], (sent_afterwards, same_afterwards): (usize, usize)) -> Doors {
-    let stored: HashMap<Uuid, &Stored> = stored.iter().map(|each| (each.request.0, each)).collect();
+    let stored: HashMap<Uuid, &Stored> = stored.iter().map(|each| (each.request_id, each)).collect();
     let first: HashMap<Uuid, &Receipt> = heard
         .iter()
         .filter_map(|heard| match heard {
@@ -254,8 +230,8 @@ async fn read_places(pool: &PgPool, seats: i64, stored: &[Stored]) -> Result<Pla
     let applied = |kind: Kind| {
         let of_cup = stored.iter().filter(|each| {
             each.outcome == Some(Outcome::Applied)
-                && each.request.1.kind() == kind
-                && each.request.1.semester_id().is_some_and(|semester| semester.get() == CUP)
+                && each.job.kind() == kind
+                && each.job.semester_id().is_some_and(|semester| semester.get() == CUP)
         });
         i64::try_from(of_cup.count()).unwrap_or(i64::MAX)
     };
@@ -308,15 +284,14 @@ async fn read_credits(pool: &PgPool) -> Result<Credits, Failure> {
 }
 
 /// Counts who was overtaken: in one semester, whoever was in before somebody else asked is answered first.
-fn overtaken(plan: &Plan, heard: &[Heard], stored: &[Stored]) -> usize {
-    let seqs: HashMap<Uuid, i64> =
-        stored.iter().filter_map(|each| Some((each.request.0, each.answer_seq?))).collect();
+fn overtaken(heard: &[Heard], stored: &[Stored]) -> usize {
+    let answers: HashMap<Uuid, (i64, i64)> =
+        stored.iter().filter_map(|each| Some((each.request_id, (each.lane()?, each.answer_seq?)))).collect();
     let mut lanes: HashMap<i64, Vec<(i64, Instant, Instant)>> = HashMap::new();
     for each in heard {
-        let Heard::Receipt { ask, receipt, called, heard } = each else { continue };
-        let lane = plan.asks[*ask].job().semester_id();
-        if let (Some(lane), Some(seq), false) = (lane, seqs.get(&receipt.request_id), receipt.duplicate) {
-            lanes.entry(lane.get()).or_default().push((*seq, *called, *heard));
+        let Heard::Receipt { receipt, called, heard } = each else { continue };
+        if let (Some((lane, seq)), false) = (answers.get(&receipt.request_id), receipt.duplicate) {
+            lanes.entry(*lane).or_default().push((*seq, *called, *heard));
         }
     }
     let mut overtaken = 0;
@@ -330,44 +305,6 @@ fn overtaken(plan: &Plan, heard: &[Heard], stored: &[Stored]) -> usize {
         }
     }
     overtaken
-}
-
-/// Works all answers out again, one at a time, in the order in which they were given.
-async fn replay(pool: &PgPool, stored: &[Stored]) -> Result<(usize, usize), Failure> {
-    let semesters = sqlx::query!(
-        "-- demo.semesters
-         select s.semester_id, s.max_players, s.enrollment_cost, s.refund_percent from seatkeeper.semesters s"
-    )
-    .fetch_all(pool)
-    .await?;
-    let users = sqlx::query_scalar!(
-        "-- demo.users
-         select u.user_id from seatkeeper.users u"
-    )
-    .fetch_all(pool)
-    .await?;
-    let mut replay = Replay::default();
-    replay.balances.extend(users.into_iter().map(|user| (user, 0)));
-    replay.semesters.extend(semesters.into_iter().map(|row| {
-        let places = row.max_players.map(i64::from);
-        let semester =
-            Semester { places, cost: row.enrollment_cost, refund_percent: row.refund_percent.into() };
-        (row.semester_id, semester)
-    }));
-    let mut differing = 0;
-    for each in stored.iter().filter(|each| each.finished) {
-        let job = &each.request.1;
-        let answer = match (each.outcome, each.reason, &each.result) {
-            (Some(Outcome::Applied), _, Some(result)) => {
-                Applied::read(job.kind(), result).ok().and_then(|applied| Answer::of(&applied, job))
-            }
-            (Some(Outcome::Refused), Some(reason), _) => Some(Answer::Refused(reason)),
-            _ => None,
-        };
-        let expected = replay.decide(job);
-        differing += usize::from(expected.is_none() || answer != expected);
-    }
-    Ok((stored.iter().filter(|each| each.finished).count(), differing))
 }
 
 /// How long the rush took, as a rate.

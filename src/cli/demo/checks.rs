@@ -3,7 +3,6 @@
 use serde::Serialize;
 
 use super::audit::Audit;
-use super::plan::Plan;
 use crate::cli::words::grouped;
 
 /// One thing that has to hold.
@@ -16,10 +15,14 @@ pub struct Check {
 }
 
 /// Everything that has to hold.
-pub fn checks(audit: &Audit, plan: &Plan) -> Vec<Check> {
+pub fn checks(audit: &Audit, sent: usize) -> Vec<Check> {
     vec![
         places(audit),
-        answers(audit, plan),
+        sessions(audit),
+        bookings(audit),
+        waitlists(audit),
+        promotions(audit),
+        answers(audit, sent),
         doors(audit),
         credits(audit),
         charges(audit),
@@ -43,9 +46,72 @@ fn places(audit: &Audit) -> Check {
     Check { name: "places", holds, says }
 }
 
-fn answers(audit: &Audit, plan: &Plan) -> Check {
+fn sessions(audit: &Audit) -> Check {
+    let bookings = &audit.bookings;
+    let (confirmed, places) = (bookings.sum(|each| each.confirmed), bookings.sum(|each| each.places));
+    let holds = bookings
+        .sessions
+        .iter()
+        .all(|each| each.confirmed <= each.places && each.confirmed == each.confirmed_count)
+        && bookings.in_two_places == 0
+        && bookings.without_enrollment == 0;
+    let says = format!(
+        "{} of {} places confirmed, none beyond; {} users in two places, {} not enrolled",
+        grouped(confirmed),
+        grouped(places),
+        grouped(bookings.in_two_places),
+        grouped(bookings.without_enrollment)
+    );
+    Check { name: "sessions", holds, says }
+}
+
+fn bookings(audit: &Audit) -> Check {
+    let bookings = &audit.bookings;
+    let confirmed = bookings.sum(|each| each.confirmed);
+    let (waiting, cancelled) = (bookings.sum(|each| each.waiting), bookings.sum(|each| each.cancelled));
+    let because = |why: &str| bookings.cancelled_because.get(why).copied().unwrap_or_default();
+    let holds = i64::try_from(bookings.booked) == Ok(confirmed + waiting + cancelled)
+        && cancelled == bookings.cancelled_because.values().sum::<i64>()
+        && i64::try_from(bookings.given_back) == Ok(because("requested"))
+        && i64::try_from(bookings.left) == Ok(because("unenrolled"));
+    let says = format!(
+        "{} booked = {} confirmed + {} waiting + {} cancelled",
+        grouped(bookings.booked),
+        grouped(confirmed),
+        grouped(waiting),
+        grouped(cancelled)
+    );
+    Check { name: "bookings", holds, says }
+}
+
+fn waitlists(audit: &Audit) -> Check {
+    let bookings = &audit.bookings;
+    let idle = bookings.sum(|each| each.idle);
+    let says = format!(
+        "{} overtaken in a queue; {} free places beside somebody who could take them",
+        grouped(bookings.overtaken),
+        grouped(idle)
+    );
+    Check { name: "waitlists", holds: bookings.overtaken == 0 && idle == 0, says }
+}
+
+fn promotions(audit: &Audit) -> Check {
+    let promotions = &audit.bookings.promotions;
+    let promoted = audit.bookings.sum(|each| each.promoted);
+    let by = [promotions.by_cancelled_bookings, promotions.by_unenrollments, promotions.by_owners];
+    let holds = promotions.wrong == 0 && i64::try_from(by.iter().sum::<usize>()) == Ok(promoted);
+    let says = format!(
+        "{} moved up, each once = {} by cancels + {} by unenrolls + {} by new places",
+        grouped(promoted),
+        grouped(by[0]),
+        grouped(by[1]),
+        grouped(by[2])
+    );
+    Check { name: "moved up", holds, says }
+}
+
+fn answers(audit: &Audit, sent: usize) -> Check {
     let requests = &audit.requests;
-    let sent = plan.grants.len() + plan.asks.len();
     let by_reason: usize = audit.refused_by_reason.values().sum();
     let holds = requests.applied + by_reason == sent
         && requests.refused == by_reason
@@ -108,9 +174,14 @@ fn order(audit: &Audit) -> Check {
 fn replay(audit: &Audit) -> Check {
     let order = &audit.order;
     let says = format!(
-        "{} answers worked out again, one at a time: {} differ",
+        "{} answers and {} fills worked out again, one at a time: {} differ",
         grouped(order.replayed),
+        grouped(order.fills_replayed),
         grouped(order.differing)
     );
-    Check { name: "replay", holds: order.differing == 0 && order.replayed == audit.requests.asked, says }
+    let holds = order.differing == 0
+        && order.replayed == audit.requests.asked
+        && order.fills_replayed == audit.bookings.promotions.by_owners
+        && order.bookings_compared == audit.bookings.booked;
+    Check { name: "replay", holds, says }
 }

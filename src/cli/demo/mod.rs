@@ -5,19 +5,25 @@
 mod audit;
 mod checks;
 mod crowd;
+mod history;
 mod naive;
 mod plan;
 mod replay;
+mod replay_sessions;
+mod script;
+mod sequel;
+mod sessions;
 mod show;
 mod stage;
+mod stored;
+mod waiting;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use seatkeeper::health::Health;
 use seatkeeper::http::{self, Pages};
 use seatkeeper::metrics::{self, SharedState};
@@ -30,19 +36,17 @@ use tokio_util::sync::CancellationToken;
 
 use self::audit::{Audit, audit, per_second};
 use self::checks::{Check, checks};
-use self::crowd::Crowd;
+use self::crowd::{Crowd, Heard};
 use self::naive::Naive;
-use self::plan::Plan;
+use self::plan::{CampPlaces, Plan};
+use self::script::Script;
 use self::stage::Stage;
+use self::waiting::{await_answers, await_fills, spinner};
 use super::run::stop_on_signal;
 use super::{Exit, Failure};
 
 /// Workers in this process.
 const WORKERS: u16 = 2;
-/// How often the queue is looked at while the crowd is at it.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Without a single answer for this long, something is broken.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Grants that are sent in one call.
 const CHUNK: usize = 500;
 
@@ -84,6 +88,7 @@ struct Story {
     seed: u64,
     seats: i32,
     players: i64,
+    campers: usize,
     connections: u16,
     workers: u16,
     postgres: u32,
@@ -180,21 +185,22 @@ impl Demo {
     /// Everything but the printing.
     async fn story(&self, stage: &Stage, hold: Option<Hold>) -> Result<Story, Failure> {
         let seed = self.seed.unwrap_or_else(rand::random);
-        let plan = Arc::new(Plan::new(self.players, self.seats.into(), seed)?);
-        stage.seed(self.players, self.seats).await?;
+        let plan = Plan::new(self.players, self.seats.into(), seed)?;
+        let camp = CampPlaces::for_campers(plan.campers);
+        stage.seed(self.players, self.seats, camp).await?;
         hand_out_credits(&stage.pool, &plan).await?;
 
-        let asked = plan.grants.len() + plan.asks.len();
-        let crowd = Crowd::set_off(stage, &plan, self.connections.into()).await?;
-        let began = crowd.began;
-        let steps = plan.steps.len();
-        let sent = || format!("{} of {steps} sent", crowd.sent());
-        await_answers(&stage.pool, asked, "the crowd", sent).await?;
-        let took = began.elapsed();
-        let heard = crowd.heard().await?;
+        let asked = plan.grants.len();
+        let (mut heard, mut took) = self.act(stage, &plan.script, "the crowd", asked).await?;
+        let asked = asked + plan.script.asks.len();
+        let sequel = Arc::new(sequel::write(&stage.pool, camp, seed).await?);
+        let second = self.act(stage, &sequel, "waitlists", asked).await?;
+        heard.extend(second.0);
+        took += second.1;
 
-        let audit = audit(&stage.pool, &plan, &heard, self.seats.into()).await?;
-        let checks = checks(&audit, &plan);
+        let asks = [&plan.script.asks[..], &sequel.asks[..]].concat();
+        let audit = audit(&stage.pool, &asks, &heard, self.seats.into()).await?;
+        let checks = checks(&audit, plan.grants.len() + asks.len());
         let naive = if self.naive {
             let waiting = spinner("the same crowd, the usual way".into());
             let naive = naive::run(stage, &plan, self.seats.into(), self.connections.into()).await;
@@ -205,7 +211,7 @@ impl Demo {
         };
         let speed = Speed {
             seconds: took.as_secs_f64(),
-            requests_per_second: per_second(plan.asks.len(), took),
+            requests_per_second: per_second(asks.len(), took),
             commits: audit.commits,
             requests_per_commit: per_commit(&audit),
         };
@@ -214,6 +220,7 @@ impl Demo {
             seed,
             seats: self.seats,
             players: self.players,
+            campers: plan.campers,
             connections: self.connections,
             workers: WORKERS,
             postgres: stage.version(),
@@ -224,6 +231,27 @@ impl Demo {
             naive,
             hold,
         })
+    }
+
+    /// Plays a script until all of it is answered, and every place that came free is filled. Gives what the crowd heard,
+    /// and how long it took. `before` = requests that are answered already.
+    async fn act(
+        &self,
+        stage: &Stage,
+        script: &Arc<Script>,
+        what: &'static str,
+        before: usize,
+    ) -> Result<(Vec<Heard>, Duration), Failure> {
+        let crowd = Crowd::set_off(stage, script, self.connections.into()).await?;
+        let began = crowd.began;
+        let steps = script.steps.len();
+        let sent = || format!("{} of {steps} sent", crowd.sent());
+        await_answers(&stage.pool, before + script.asks.len(), what, sent).await?;
+        let took = began.elapsed();
+        let heard = crowd.heard().await?;
+        // Only now, since a change by an owner may have come after the last answer.
+        await_fills(&stage.pool).await?;
+        Ok((heard, took))
     }
 
     fn print(&self, story: &Story) -> Result<(), Failure> {
@@ -258,50 +286,6 @@ async fn hand_out_credits(pool: &PgPool, plan: &Plan) -> Result<(), Failure> {
     }
     drop(connection);
     await_answers(pool, plan.grants.len(), "credits", String::new).await
-}
-
-/// Waits until so many requests are answered, and shows how far it is.
-async fn await_answers(
-    pool: &PgPool,
-    wanted: usize,
-    what: &'static str,
-    detail: impl Fn() -> String,
-) -> Result<(), Failure> {
-    let bar = ProgressBar::new(wanted.try_into().unwrap_or(u64::MAX)).with_message(what);
-    if let Ok(style) = ProgressStyle::with_template("{msg:10} {bar:40} {pos}/{len} answered {prefix}") {
-        bar.set_style(style);
-    }
-    let mut last = (0, Instant::now());
-    loop {
-        let answered = sqlx::query_scalar!(
-            r#"-- demo.answered
-               select count(*) as "count!" from seatkeeper.requests where status <> 'queued'"#
-        )
-        .fetch_one(pool)
-        .await?;
-        bar.set_position(answered.try_into().unwrap_or_default());
-        bar.set_prefix(detail());
-        if usize::try_from(answered).is_ok_and(|answered| answered >= wanted) {
-            bar.finish_and_clear();
-            return Ok(());
-        }
-        if answered > last.0 {
-            last = (answered, Instant::now());
-        } else if last.1.elapsed() > PATIENCE {
-            return Err(Failure::unable(format!(
-                "no answer for {} s: {answered} of {wanted} requests are answered; run it with --log debug to see why",
-                PATIENCE.as_secs()
-            )));
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-}
-
-/// Shows that something is going on; hidden when standard error is no terminal.
-fn spinner(message: String) -> ProgressBar {
-    let spinner = ProgressBar::new_spinner().with_message(message);
-    spinner.enable_steady_tick(Duration::from_millis(100));
-    spinner
 }
 
 fn interrupted() -> Failure {

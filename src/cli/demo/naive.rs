@@ -12,7 +12,8 @@ use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use super::plan::{CAMP, CAMP_COST, CUP, CUP_COST, Plan, Step};
+use super::plan::{CAMP, CAMP_COST, CUP, CUP_COST, Plan};
+use super::script::Script;
 use super::stage::Stage;
 use crate::cli::Failure;
 
@@ -55,12 +56,12 @@ pub struct Naive {
 }
 
 /// Lets the crowd come until places were oversold, or it came often enough.
-pub async fn run(stage: &Stage, plan: &Arc<Plan>, seats: i64, connections: usize) -> Result<Naive, Failure> {
+pub async fn run(stage: &Stage, plan: &Plan, seats: i64, connections: usize) -> Result<Naive, Failure> {
     let mut connections = connections.max(16);
     let mut round = 1;
     loop {
         make_tables(&stage.pool, plan, seats).await?;
-        rush(stage, plan, connections).await?;
+        rush(stage, &plan.script, connections).await?;
         let naive = look(&stage.pool, seats, connections, round).await?;
         if naive.oversold > 0 || round == ROUNDS {
             return Ok(naive);
@@ -99,19 +100,20 @@ async fn make_tables(pool: &PgPool, plan: &Plan, seats: i64) -> Result<(), Failu
     Ok(())
 }
 
-async fn rush(stage: &Stage, plan: &Arc<Plan>, connections: usize) -> Result<(), Failure> {
+async fn rush(stage: &Stage, script: &Arc<Script>, connections: usize) -> Result<(), Failure> {
     let next = Arc::new(AtomicUsize::new(0));
     let start = Arc::new(Barrier::new(connections));
     let mut producers: JoinSet<Result<(), sqlx::Error>> = JoinSet::new();
     for _ in 0..connections {
         let mut connection = stage.connect_options().connect().await?;
-        let (plan, next, start) = (plan.clone(), next.clone(), start.clone());
+        let (script, next, start) = (script.clone(), next.clone(), start.clone());
         producers.spawn(async move {
             start.wait().await;
-            while let Some(step) = plan.steps.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let (Step::Ask(ask) | Step::AskThenConflict(ask, _)) = step else { continue };
-                if let Job::Enroll(enroll) = plan.asks[*ask].job() {
-                    enroll_naively(&mut connection, enroll.user_id.get(), enroll.semester_id).await?;
+            while let Some(step) = script.steps.get(next.fetch_add(1, Ordering::Relaxed)) {
+                for ask in step.asks() {
+                    if let Job::Enroll(enroll) = script.asks[*ask].job() {
+                        enroll_naively(&mut connection, enroll.user_id.get(), enroll.semester_id).await?;
+                    }
                 }
             }
             connection.close().await

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use super::Story;
 use super::naive::Naive;
+use super::plan::{EVENING, MORNING, NOON};
+use super::sessions::Bookings;
 use crate::cli::words::grouped;
 
 /// The whole story as text, ready to print.
@@ -18,11 +20,18 @@ fn tell(text: &mut String, story: &Story) -> std::fmt::Result {
     let audit = &story.audit;
     writeln!(
         text,
-        "{} players wanted the {} places of the Summer Cup; {} connections asked at once, {} workers answered.\n",
+        "{} players wanted the {} places of the Summer Cup; {} connections asked at once, {} workers answered.",
         grouped(story.players),
         grouped(story.seats),
         story.connections,
         story.workers
+    )?;
+
+    writeln!(
+        text,
+        "{} of them went for the Open Camp as well, and its sessions; then some gave places back, some left the camp, and \
+         its\nowner added places in the evening.\n",
+        grouped(story.campers)
     )?;
 
     writeln!(text, "  {:<26}{:>10}{:>10}{:>10}", "requests", "asked", "applied", "refused")?;
@@ -42,6 +51,8 @@ fn tell(text: &mut String, story: &Story) -> std::fmt::Result {
     for (reason, count) in &audit.refused_by_reason {
         writeln!(text, "    {reason:<44}{:>10}", grouped(count))?;
     }
+
+    tell_sessions(text, &audit.bookings)?;
 
     let doors = &audit.doors;
     writeln!(text, "  at the door")?;
@@ -82,6 +93,50 @@ fn tell(text: &mut String, story: &Story) -> std::fmt::Result {
         tell_naive(text, naive)?;
     }
     writeln!(text, "\n(seed {}, PostgreSQL {}, {})", story.seed, story.postgres, story.data_dir)
+}
+
+fn tell_sessions(text: &mut String, bookings: &Bookings) -> std::fmt::Result {
+    let figures = ["places", "confirmed", "waiting", "moved up", "cancelled"];
+    write!(text, "  {:<26}", "sessions of the camp")?;
+    figures.iter().try_for_each(|figure| write!(text, "{figure:>10}"))?;
+    writeln!(text)?;
+    for session in &bookings.sessions {
+        let name = match session.session_id {
+            MORNING => "morning, 9 to 11".to_owned(),
+            NOON => "noon, 10 to 12".to_owned(),
+            EVENING => format!("evening, at first {} places", session.places_at_first),
+            other => format!("session {other}"),
+        };
+        writeln!(
+            text,
+            "    {name:<24}{:>10}{:>10}{:>10}{:>10}{:>10}",
+            grouped(session.places),
+            grouped(session.confirmed),
+            grouped(session.waiting),
+            grouped(session.promoted),
+            grouped(session.cancelled)
+        )?;
+    }
+    let promotions = &bookings.promotions;
+    writeln!(text, "  moved up because")?;
+    for (what, count) in [
+        ("somebody gave a place back", promotions.by_cancelled_bookings),
+        ("somebody left the camp", promotions.by_unenrollments),
+        ("the owner added places: nobody asked", promotions.by_owners),
+    ] {
+        writeln!(text, "    {what:<44}{:>10}", grouped(count))?;
+    }
+    writeln!(text, "  bookings cancelled because")?;
+    for (why, count) in &bookings.cancelled_because {
+        let what = match why.as_str() {
+            "requested" => "asked for (requested)",
+            "unenrolled" => "left the camp (unenrolled)",
+            "superseded" => "got a place at that time (superseded)",
+            other => other,
+        };
+        writeln!(text, "    {what:<44}{:>10}", grouped(count))?;
+    }
+    Ok(())
 }
 
 fn tell_naive(text: &mut String, naive: &Naive) -> std::fmt::Result {

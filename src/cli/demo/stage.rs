@@ -7,7 +7,7 @@ use seatkeeper::postgres::{self, MIGRATOR};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 
-use super::plan::{CAMP, CAMP_COST, CUP, CUP_COST};
+use super::plan::{CAMP, CAMP_COST, CUP, CUP_COST, CampPlaces, EVENING, MORNING, NOON};
 use crate::cli::Failure;
 
 /// The database on the embedded server; dropped and made again by every demo.
@@ -37,8 +37,8 @@ impl Stage {
         Ok(Self { server, pool })
     }
 
-    /// Adds the players and the two semesters.
-    pub async fn seed(&self, players: i64, seats: i32) -> Result<(), Failure> {
+    /// Adds the players, the two semesters and the sessions of the camp, a month from now.
+    pub async fn seed(&self, players: i64, seats: i32, camp: CampPlaces) -> Result<(), Failure> {
         sqlx::query!(
             "-- demo.seed_users
              insert into seatkeeper.users (user_id) select generate_series(1, $1::bigint)",
@@ -56,6 +56,21 @@ impl Stage {
             CUP_COST,
             CAMP,
             CAMP_COST
+        )
+        .execute(&self.pool)
+        .await?;
+        sqlx::query!(
+            "-- demo.seed_sessions
+             insert into seatkeeper.sessions (session_id, semester_id, starts_at, ends_at, capacity)
+             select s.session_id, $1, d.day + s.hour * interval '1 hour', d.day + (s.hour + 2) * interval '1 hour', s.places
+             from (values ($2::bigint, 9, $3::integer), ($4, 10, $5), ($6, 18, 0)) s (session_id, hour, places),
+                  (select date_trunc('day', clock_timestamp()) + interval '30 days') d (day)",
+            CAMP,
+            MORNING,
+            camp.morning,
+            NOON,
+            camp.noon,
+            EVENING
         )
         .execute(&self.pool)
         .await?;
