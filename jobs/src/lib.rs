@@ -7,6 +7,7 @@
 //! A [`Request`] is a job with an ID. With the feature `postgres`, `postgres::enqueue` asks in the caller's own
 //! transaction.
 
+mod booking;
 mod fields;
 mod id;
 mod job;
@@ -30,6 +31,7 @@ pub mod grant_credits;
 pub mod record_attendance;
 pub mod unenroll;
 
+pub use booking::{Booking, BookingState, CancelledBecause};
 pub use fields::PayloadError;
 pub use id::{BookingId, EnrollmentId, IdError, SemesterId, SessionId, UserId};
 pub use job::{Applied, Job, Kind, UnknownKind};

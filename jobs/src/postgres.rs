@@ -12,7 +12,7 @@ use sqlx::types::Json;
 use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
-use crate::{Receipt, Request};
+use crate::{Booking, BookingId, IdError, Receipt, Request, UserId};
 
 /// The most requests of one call of `seatkeeper.enqueue_many`.
 pub const MAX_ITEMS: usize = 10_000;
@@ -41,11 +41,11 @@ pub enum EnqueueError {
     Database(#[from] sqlx::Error),
 }
 
-/// A receipt that holds a word that this version of the crate does not know: the server is newer.
+/// A receipt, or a booking, that holds a word that this version of the crate does not know: the server is newer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the server's {column} {value:?} is not known to this version of seatkeeper-jobs; upgrade the crate")]
 pub struct NewerServer {
-    /// Of the receipt: kind, status, outcome or reason.
+    /// Of the receipt: kind, status, outcome or reason. Of the booking: status or cancelled_because.
     pub column: &'static str,
     /// The word.
     pub value: String,
@@ -150,6 +150,34 @@ pub async fn get_receipts(
     rows.iter().map(Receipt::from_row).collect()
 }
 
+/// The booking as it is now; `None` when there is none. Its place in the waitlist is in it.
+///
+/// # Errors
+/// As [`get_receipt`].
+pub async fn get_booking(
+    connection: &mut PgConnection,
+    booking_id: BookingId,
+) -> Result<Option<Booking>, sqlx::Error> {
+    // An unknown ID is a row of nulls.
+    let row = sqlx::query(
+        "select booking_id, user_id, session_id, status, waitlist_position, booked_at, promoted_at, cancelled_at,
+                cancelled_because
+         from seatkeeper.get_booking($1) where booking_id is not null",
+    )
+    .bind(booking_id.get())
+    .fetch_optional(connection)
+    .await?;
+    row.as_ref().map(Booking::from_row).transpose()
+}
+
+/// Credits left; `None` when there is no such user.
+///
+/// # Errors
+/// When the database cannot answer.
+pub async fn get_balance(connection: &mut PgConnection, user_id: UserId) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar("select seatkeeper.get_balance($1)").bind(user_id.get()).fetch_one(connection).await
+}
+
 /// Reads the columns of `seatkeeper.receipt`.
 impl FromRow<'_, PgRow> for Receipt {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
@@ -166,6 +194,28 @@ impl FromRow<'_, PgRow> for Receipt {
             attempts: row.try_get("attempts")?,
         })
     }
+}
+
+/// Reads the columns of `seatkeeper.booking`.
+impl FromRow<'_, PgRow> for Booking {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            booking_id: id("booking_id", row)?,
+            user_id: id("user_id", row)?,
+            session_id: id("session_id", row)?,
+            status: word("status", &row.try_get::<String, _>("status")?)?,
+            waitlist_position: row.try_get("waitlist_position")?,
+            booked_at: row.try_get("booked_at")?,
+            promoted_at: row.try_get("promoted_at")?,
+            cancelled_at: row.try_get("cancelled_at")?,
+            cancelled_because: optional_word("cancelled_because", row)?,
+        })
+    }
+}
+
+fn id<T: TryFrom<i64, Error = IdError>>(column: &'static str, row: &PgRow) -> Result<T, sqlx::Error> {
+    T::try_from(row.try_get(column)?)
+        .map_err(|error| sqlx::Error::ColumnDecode { index: column.to_owned(), source: Box::new(error) })
 }
 
 fn optional_word<T: std::str::FromStr>(column: &'static str, row: &PgRow) -> Result<Option<T>, sqlx::Error> {

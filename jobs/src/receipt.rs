@@ -5,36 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::words::states;
 use crate::{Applied, Kind, Reason};
-
-macro_rules! states {
-    ($(#[$type_meta:meta])* $type:ident { $($(#[$meta:meta])* $variant:ident = $name:literal,)* }) => {
-        $(#[$type_meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum $type { $($(#[$meta])* $variant,)* }
-
-        impl $type {
-            /// Every one.
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
-
-            /// The wire form.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-        }
-
-        impl std::str::FromStr for $type {
-            type Err = UnknownState;
-
-            fn from_str(name: &str) -> Result<Self, UnknownState> {
-                Self::ALL.iter().copied().find(|state| state.as_str() == name).ok_or(UnknownState)
-            }
-        }
-
-        crate::words::spelt_as_words!($type);
-    };
-}
 
 states!(
     /// Where a request is.
@@ -68,9 +40,9 @@ states!(
     }
 );
 
-/// A name that is no status, or no outcome.
+/// A name that is no status, no outcome, no state of a booking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("there is no such status or outcome")]
+#[error("there is no such state")]
 pub struct UnknownState;
 
 /// The answer to a request as it is now: `seatkeeper.receipt`.

@@ -36,4 +36,34 @@ macro_rules! spelt_as_words {
     };
 }
 
-pub(crate) use spelt_as_words;
+/// An enum with `ALL`, `as_str` and `FromStr`, spelt as words.
+macro_rules! states {
+    ($(#[$type_meta:meta])* $type:ident { $($(#[$meta:meta])* $variant:ident = $name:literal,)* }) => {
+        $(#[$type_meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $type { $($(#[$meta])* $variant,)* }
+
+        impl $type {
+            /// Every one.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The wire form.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = crate::UnknownState;
+
+            fn from_str(name: &str) -> Result<Self, crate::UnknownState> {
+                Self::ALL.iter().copied().find(|state| state.as_str() == name).ok_or(crate::UnknownState)
+            }
+        }
+
+        crate::words::spelt_as_words!($type);
+    };
+}
+
+pub(crate) use {spelt_as_words, states};

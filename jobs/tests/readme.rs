@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use seatkeeper_jobs::{Kind, Outcome, Reason, Status};
+use seatkeeper_jobs::{BookingState, CancelledBecause, Kind, Outcome, Reason, Status};
 use serde_json::Value;
 
 fn read(name: &str) -> Result<String, Box<dyn Error>> {
@@ -15,7 +15,15 @@ fn read(name: &str) -> Result<String, Box<dyn Error>> {
 #[test]
 fn the_examples_are_shown_as_they_are_run() -> Result<(), Box<dyn Error>> {
     let readme = read("README.md")?;
-    for (file, language) in [("enqueue.sql", "sql"), ("enqueue.rs", "rust"), ("enqueue.py", "python")] {
+    for (file, language) in [
+        ("enqueue.sql", "sql"),
+        ("enqueue.rs", "rust"),
+        ("enqueue.py", "python"),
+        ("book.sql", "sql"),
+        ("book.rs", "rust"),
+        ("book.py", "python"),
+        ("sessions.sql", "sql"),
+    ] {
         let text = read(&format!("examples/{file}"))?;
         assert!(
             readme.contains(&format!("```{language}\n{text}```\n")),
@@ -31,7 +39,12 @@ fn every_word_of_the_contract_is_explained() -> Result<(), Box<dyn Error>> {
     let kinds = Kind::ALL.iter().map(|kind| kind.as_str());
     let reasons = Reason::ALL.iter().map(|reason| reason.as_str());
     let states = Status::ALL.iter().map(|s| s.as_str()).chain(Outcome::ALL.iter().map(|o| o.as_str()));
-    for word in kinds.chain(reasons).chain(states).chain(["RC409", "RC422", "40001", "40P01"]) {
+    let bookings = BookingState::ALL
+        .iter()
+        .map(|state| state.as_str())
+        .chain(CancelledBecause::ALL.iter().map(|because| because.as_str()));
+    let codes = ["RC409", "RC422", "40001", "40P01"];
+    for word in kinds.chain(reasons).chain(states).chain(bookings).chain(codes) {
         assert!(readme.contains(&format!("`{word}`")), "README.md does not mention {word}");
     }
     Ok(())
