@@ -2,6 +2,7 @@
 //!
 //! It only reads. Each finding is of the moment.
 
+mod fills;
 mod guards;
 mod queue;
 mod server;
@@ -80,7 +81,8 @@ async fn queue_findings(connection: &mut PgConnection) -> sqlx::Result<Vec<Findi
              set local enable_bitmapscan = off; set local jit = off",
         )
         .await?;
-    let findings = queue::findings(&mut read).await?;
+    let mut findings = queue::findings(&mut read).await?;
+    findings.push(fills::finding(&mut read).await?);
     read.commit().await?;
     Ok(findings)
 }

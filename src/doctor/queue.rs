@@ -6,15 +6,14 @@ use seatkeeper_jobs::Kind;
 use sqlx::PgConnection;
 
 use super::Finding;
-use crate::decide::EXECUTABLE;
 use crate::operate::Pause;
 
 /// Counts go up to here, so that looking costs no more with ten million waiting.
 const CAP: i64 = 100_000;
 /// A ready request this old is worth a word, in seconds.
-const SLOW: f64 = 60.0;
+pub(super) const SLOW: f64 = 60.0;
 /// A ready request this old is not being worked off, in seconds.
-const STUCK: f64 = 3_600.0;
+pub(super) const STUCK: f64 = 3_600.0;
 
 pub(super) async fn findings(connection: &mut PgConnection) -> sqlx::Result<Vec<Finding>> {
     let kinds: Vec<String> = Kind::ALL.iter().map(|kind| kind.as_str().to_owned()).collect();
@@ -46,21 +45,9 @@ pub(super) async fn findings(connection: &mut PgConnection) -> sqlx::Result<Vec<
     let mut findings = Vec::new();
     let (mut ready, mut oldest, mut failed) = (0, 0.0_f64, Vec::new());
     for row in &rows {
-        let is_executable = row.kind.parse::<Kind>().is_ok_and(|kind| EXECUTABLE.contains(&kind));
         ready += row.ready;
-        if !row.is_paused && is_executable {
+        if !row.is_paused {
             oldest = oldest.max(row.oldest.unwrap_or(0.0));
-        }
-        if row.ready > 0 && !is_executable {
-            findings.push(Finding::warning(
-                "queue",
-                format!(
-                    "{} {} requests wait, and this version has no rules for them",
-                    count(row.ready),
-                    row.kind
-                ),
-                "run a version that has, or cancel them with `seatkeeper requests cancel`",
-            ));
         }
         if row.failed > 0 {
             failed.push(format!("{} {}", count(row.failed), row.kind));
@@ -115,6 +102,6 @@ pub(super) fn pause_finding(pause: &Pause) -> Finding {
     )
 }
 
-fn count(count: i64) -> String {
+pub(super) fn count(count: i64) -> String {
     if count >= CAP { format!("{CAP} or more") } else { count.to_string() }
 }

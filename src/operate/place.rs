@@ -27,6 +27,9 @@ pub struct SessionNow {
     pub waiting: i64,
     /// Since when a worker is to look whether the waitlist can move.
     pub fill_marked_at: Option<DateTime<Utc>>,
+    /// When that ended in an error: when it is tried again, and the error.
+    pub fill_retry_at: Option<DateTime<Utc>>,
+    pub fill_last_error: Option<String>,
 }
 
 /// A booking as it is now.
@@ -144,9 +147,13 @@ pub(super) async fn place(
                   s.capacity, s.confirmed_count,
                   (select count(*) from seatkeeper.bookings w
                    where w.session_id = s.session_id and w.status = 'WAITLISTED') as "waiting!",
-                  (select min(m.marked_at) from seatkeeper.fill_marks m
-                   where m.semester_id = s.semester_id and m.session_id = s.session_id) as fill_marked_at
-           from seatkeeper.sessions s where s.session_id = $1"#,
+                  m.marked_at as "fill_marked_at?", m.retry_at as "fill_retry_at?", m.last_error as "fill_last_error?"
+           from seatkeeper.sessions s
+           left join lateral (
+               select min(m.marked_at) as marked_at, max(m.retry_at) as retry_at, max(m.last_error) as last_error
+               from seatkeeper.fill_marks m
+               where m.semester_id = s.semester_id and m.session_id = s.session_id) m on true
+           where s.session_id = $1"#,
         session_id
     )
     .fetch_optional(&mut **snapshot)

@@ -10,7 +10,6 @@ use uuid::Uuid;
 
 use super::pause::Pause;
 use super::place::{About, BookingNow, SessionNow, place};
-use crate::decide::EXECUTABLE;
 
 /// Those who are before it are counted up to here.
 const BEFORE_CAP: i64 = 10_000;
@@ -46,7 +45,7 @@ pub struct Story {
     pub answer_seq: Option<i64>,
     /// While it is queued: whether its time is still to come.
     pub is_scheduled: bool,
-    /// While it is queued: whether this version has rules for its kind.
+    /// Whether this version knows the kind: the schema may be a version newer.
     pub is_executable: bool,
     /// While it is queued: the pauses that hold it up.
     pub pauses: Vec<Pause>,
@@ -202,7 +201,7 @@ async fn request(snapshot: &mut Transaction<'_, Postgres>, request_id: Uuid) -> 
     .fetch_optional(&mut **snapshot)
     .await?;
     Ok(row.map(|row| Story {
-        is_executable: row.kind.parse::<Kind>().is_ok_and(|kind| EXECUTABLE.contains(&kind)),
+        is_executable: row.kind.parse::<Kind>().is_ok(),
         request_id: row.request_id,
         seq: row.seq,
         kind: row.kind,

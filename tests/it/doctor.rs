@@ -154,6 +154,62 @@ async fn the_queue_is_judged_by_its_age() {
 }
 
 #[tokio::test]
+async fn requests_about_bookings_are_judged_like_all_others() {
+    let db = TestDb::new().await;
+    db.users(1).await;
+    for (kind, payload) in [
+        ("book", r#"{"user_id": 1, "session_id": 7}"#),
+        ("cancel_booking", r#"{"user_id": 1, "booking_id": 7}"#),
+        ("record_attendance", r#"{"user_id": 1, "session_id": 7, "status": "late"}"#),
+        ("cancel_semester", r#"{"semester_id": 7}"#),
+    ] {
+        db.run(&format!(
+            "delete from seatkeeper.requests;
+             select seatkeeper.enqueue(gen_random_uuid(), '{kind}', '{payload}')"
+        ))
+        .await;
+        assert_eq!(found(&db, "queue").await.level, Level::Ok, "{kind}");
+        db.run("update seatkeeper.requests set enqueued_at = clock_timestamp() - interval '2 hours'").await;
+        assert_eq!(found(&db, "queue").await.level, Level::Problem, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn waitlists_that_nobody_moves_are_found() {
+    let db = TestDb::new().await;
+    db.semester(1, None, 0).await;
+    db.run(
+        "insert into seatkeeper.sessions (session_id, semester_id, starts_at, ends_at, capacity)
+         values (7, 1, now() + interval '9 days', now() + interval '10 days', 1)",
+    )
+    .await;
+    assert_eq!(found(&db, "fills").await.what, "no waitlist waits for a worker");
+    db.run("update seatkeeper.sessions set capacity = 2").await;
+    let finding = found(&db, "fills").await;
+    assert!(finding.level == Level::Ok && finding.what.starts_with("1 sessions wait"), "{finding:?}");
+    for (age, level) in [("2 minutes", Level::Warning), ("2 hours", Level::Problem)] {
+        db.run(&format!("update seatkeeper.fill_marks set marked_at = clock_timestamp() - interval '{age}'"))
+            .await;
+        assert_eq!(found(&db, "fills").await.level, level, "{age}");
+    }
+    for pause in ["1", "null"] {
+        db.run(&format!(
+            "insert into seatkeeper.pauses (semester_id, paused_by, reason) values ({pause}, 'erika', 'flood')"
+        ))
+        .await;
+        assert_eq!(found(&db, "fills").await.level, Level::Ok, "a pause is not late");
+        db.run("delete from seatkeeper.pauses").await;
+    }
+    db.run(
+        "update seatkeeper.fill_marks set marked_at = clock_timestamp(), attempts = 1, last_error = 'no room on the disk',
+             retry_at = clock_timestamp() + interval '1 minute'",
+    )
+    .await;
+    let finding = found(&db, "fills").await;
+    assert!(finding.level == Level::Warning && finding.what.contains("no room on the disk"), "{finding:?}");
+}
+
+#[tokio::test]
 async fn settings_that_break_a_promise_are_problems() {
     let db = TestDb::new().await;
     // The server of the tests does not sync.

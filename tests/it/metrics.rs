@@ -131,6 +131,64 @@ async fn what_happens_is_counted_after_the_commit_and_a_drained_queue_is_0_not_a
 }
 
 #[tokio::test]
+async fn requests_about_bookings_are_counted_by_kind_and_reason() {
+    let db = TestDb::new().await;
+    db.users(2).await;
+    db.semester(1, None, 0).await;
+    db.run(
+        "insert into seatkeeper.sessions (session_id, semester_id, starts_at, ends_at, capacity)
+         values (7, 1, now() + interval '9 days', now() + interval '10 days', 1)",
+    )
+    .await;
+    let asked = [
+        ("enroll", r#"{"user_id": 1, "semester_id": 1}"#),
+        ("book", r#"{"user_id": 1, "session_id": 7}"#),
+        ("book", r#"{"user_id": 1, "session_id": 7}"#),
+        ("book", r#"{"user_id": 2, "session_id": 7}"#),
+        ("record_attendance", r#"{"user_id": 1, "session_id": 7, "status": "present"}"#),
+        ("cancel_booking", r#"{"user_id": 1, "session_id": 7}"#),
+        ("cancel_booking", r#"{"user_id": 1, "session_id": 7}"#),
+        ("cancel_semester", r#"{"semester_id": 1}"#),
+        ("cancel_semester", r#"{"semester_id": 1}"#),
+    ];
+    for (kind, payload) in asked {
+        db.run(&format!("select seatkeeper.enqueue(gen_random_uuid(), '{kind}', '{payload}')")).await;
+    }
+    let process = Process::run(&db.url, &FLAGS);
+    let address = process.address();
+    let expected = [
+        ("book", "applied", ""),
+        ("book", "refused", "already_booked"),
+        ("book", "refused", "not_enrolled"),
+        ("record_attendance", "refused", "session_not_started"),
+        ("cancel_booking", "applied", ""),
+        ("cancel_booking", "refused", "already_cancelled"),
+        ("cancel_semester", "applied", ""),
+        ("cancel_semester", "refused", "already_cancelled"),
+    ];
+    until("the counters", async || {
+        let text = scrape(&address).await;
+        expected.iter().all(|(kind, outcome, reason)| {
+            let labels = format!("kind=\"{kind}\",outcome=\"{outcome}\",reason=\"{reason}\"");
+            sample(&text, "seatkeeper_requests_total", &labels) == Some(1.0)
+        })
+    })
+    .await;
+    let text = scrape(&address).await;
+    for guard in [
+        "uq_active_booking",
+        "uq_waitlist_ticket",
+        "uq_booking_attendance",
+        "xcl_no_overlapping_confirmed_bookings",
+        "chk_confirmed_within_capacity",
+    ] {
+        let labels = format!("constraint=\"{guard}\"");
+        assert_eq!(sample(&text, "seatkeeper_constraint_hits_total", &labels), Some(0.0), "{guard}");
+    }
+    assert_eq!(process.terminate(), Some(0));
+}
+
+#[tokio::test]
 async fn failures_and_guards_that_fired_are_counted() {
     let db = TestDb::new().await;
     db.users(2).await;

@@ -93,15 +93,25 @@ fn kept_waiting(booking: &BookingNow, session: &SessionNow) -> Vec<String> {
                 all.extend(booking.pauses.iter().map(for_resume));
                 continue;
             }
-            KeptBy::FillPending => format!(
-                "for a worker to look at the session, which is marked for filling since {}: is `seatkeeper run` \
-                 running?",
-                session.fill_marked_at.map(at).unwrap_or_default()
-            ),
+            KeptBy::FillPending => fill_pending(session),
         });
     }
     if all.is_empty() {
         all.push("beside a free place that it could take, which must not be: please report it".to_owned());
     }
     all
+}
+
+fn fill_pending(session: &SessionNow) -> String {
+    let since = session.fill_marked_at.map(at).unwrap_or_default();
+    match (&session.fill_last_error, session.fill_retry_at.map(at)) {
+        (Some(error), Some(then)) => {
+            format!(
+                "for the session to be filled, marked since {since}, tried again at {then} after: {error}"
+            )
+        }
+        _ => format!(
+            "for a worker to look at the session, which is marked for filling since {since}: is `seatkeeper run` running?"
+        ),
+    }
 }
