@@ -79,16 +79,61 @@ fn the_figures_add_up_and_the_usual_code_oversells() {
 
     let left = n("/credits/granted") - n("/credits/charged") + n("/credits/refunded");
     assert_eq!(n("/credits/balances"), left);
-    assert_eq!(n("/credits/refunded"), 22 * n("/by_kind/unenroll/applied"), "half of 45, floored");
+    let left_the_camp = n("/by_kind/unenroll/applied") - n("/places/given_back");
+    assert_eq!(
+        n("/credits/refunded"),
+        22 * n("/places/given_back") + 5 * left_the_camp,
+        "half of 45, floored"
+    );
     assert_eq!(n("/order/overtaken"), 0);
     assert_eq!(n("/order/replayed"), n("/requests/asked"));
     assert!(n("/speed/commits") > 0 && story["speed"]["requests_per_commit"].as_f64().unwrap() >= 1.0);
+
+    the_sessions_add_up(&story);
 
     // With 16 connections or more, three times, the usual code always goes wrong at a boundary.
     assert_eq!(n("/naive/oversold"), n("/naive/sold") - 40);
     assert!(n("/naive/oversold") > 0, "{}", story["naive"]);
     assert!(story["naive"]["alerts"][0].as_str().unwrap().contains("INV-06"));
     assert!(!story["naive"]["offending"].as_array().unwrap().is_empty());
+}
+
+/// The sessions of the camp, for which 75 went: few places, and most wait.
+fn the_sessions_add_up(story: &Value) {
+    let n = |pointer: &str| number(story, pointer);
+    assert_eq!(n("/campers"), 75);
+    let sessions = story["bookings"]["sessions"].as_array().unwrap();
+    let sum_of = |figure: &str| sessions.iter().map(|each| each[figure].as_i64().unwrap()).sum::<i64>();
+    for (session, places) in sessions.iter().zip([7, 12, 6]) {
+        for figure in ["places", "confirmed", "confirmed_count"] {
+            assert_eq!(session[figure], places, "every place goes: {session}");
+        }
+        assert!(session["waiting"].as_i64().unwrap() > 0 && session["idle"] == 0, "{session}");
+    }
+    assert_eq!(sessions[2]["places_at_first"], 0);
+
+    let cancelled = sum_of("cancelled");
+    assert_eq!(n("/bookings/booked"), n("/by_kind/book/applied"));
+    assert_eq!(n("/bookings/booked"), sum_of("confirmed") + sum_of("waiting") + cancelled);
+    assert_eq!(cancelled, sum(&story["bookings"]["cancelled_because"]));
+    assert_eq!(n("/bookings/cancelled_because/requested"), n("/by_kind/cancel_booking/applied"));
+    assert!(n("/bookings/cancelled_because/superseded") > 0);
+    assert_eq!(n("/bookings/cancelled_because/unenrolled"), n("/bookings/left"));
+
+    let by = ["by_cancelled_bookings", "by_unenrollments", "by_owners"];
+    let by = by.map(|by| n(&format!("/bookings/promotions/{by}")));
+    assert!(by.iter().all(|count| *count > 0), "each of them moves somebody up: {by:?}");
+    assert_eq!(by.iter().sum::<i64>(), sum_of("promoted"));
+    assert_eq!(n("/order/fills_replayed"), by[2]);
+    assert_eq!(n("/order/bookings_compared"), n("/bookings/booked"));
+    for none in ["promotions/wrong", "overtaken", "in_two_places", "without_enrollment"] {
+        assert_eq!(n(&format!("/bookings/{none}")), 0, "{none}");
+    }
+    for reason in
+        ["already_booked", "already_cancelled", "booking_not_found", "not_enrolled", "schedule_conflict"]
+    {
+        assert!(n(&format!("/refused_by_reason/{reason}")) > 0, "{reason}");
+    }
 }
 
 #[test]
@@ -100,7 +145,14 @@ fn a_second_demo_begins_afresh_and_its_text_can_be_read() {
     let second = demo(dir.path(), &flags).output().unwrap();
     let text = String::from_utf8(second.stdout).unwrap();
     assert!(second.status.success(), "{}", String::from_utf8_lossy(&second.stderr));
-    for part in ["60 players wanted the 5 places", "5 of 5 seats", "semester_full", "It adds up."] {
+    for part in [
+        "60 players wanted the 5 places",
+        "15 of them went for the sessions of the Open Camp",
+        "evening, 0 at first",
+        "5 of 5 seats",
+        "semester_full",
+        "It adds up.",
+    ] {
         assert!(text.contains(part), "{part} in {text}");
     }
     let sixty = text.lines().find(|line| line.contains("grant_credits")).unwrap();

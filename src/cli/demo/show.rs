@@ -29,8 +29,8 @@ fn tell(text: &mut String, story: &Story) -> std::fmt::Result {
 
     writeln!(
         text,
-        "{} of them went for the Open Camp as well, and its sessions; then some gave places back, some left the camp, and \
-         its\nowner added places in the evening.\n",
+        "{} of them went for the sessions of the Open Camp as well. Once everybody had an answer, some gave places\nback, \
+         some left the camp, and its owner added places in the evening.\n",
         grouped(story.campers)
     )?;
 
@@ -104,7 +104,7 @@ fn tell_sessions(text: &mut String, bookings: &Bookings) -> std::fmt::Result {
         let name = match session.session_id {
             MORNING => "morning, 9 to 11".to_owned(),
             NOON => "noon, 10 to 12".to_owned(),
-            EVENING => format!("evening, at first {} places", session.places_at_first),
+            EVENING => format!("evening, {} at first", session.places_at_first),
             other => format!("session {other}"),
         };
         writeln!(
