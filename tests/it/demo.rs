@@ -123,6 +123,7 @@ fn the_sessions_add_up(story: &Value) {
     let by = ["by_cancelled_bookings", "by_unenrollments", "by_owners"];
     let by = by.map(|by| n(&format!("/bookings/promotions/{by}")));
     assert!(by.iter().all(|count| *count > 0), "each of them moves somebody up: {by:?}");
+    assert_eq!(by[2], 6, "nobody but the owner moves the evening");
     assert_eq!(by.iter().sum::<i64>(), sum_of("promoted"));
     assert_eq!(n("/order/fills_replayed"), by[2]);
     assert_eq!(n("/order/bookings_compared"), n("/bookings/booked"));

@@ -209,3 +209,83 @@ impl Sessions {
         indexes.into_iter().map(|index| self.bookings[index].id).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, Utc};
+    use seatkeeper_jobs::Reason;
+    use seatkeeper_jobs::book::BookingStatus::{Confirmed, Waitlisted};
+    use seatkeeper_jobs::cancel_booking::Which;
+
+    use super::{Session, Sessions};
+
+    const EVERYBODY: fn(i64, i64) -> bool = |_, _| true;
+
+    fn at(hour: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(hour * 3600, 0).unwrap_or_default()
+    }
+
+    /// Sessions 1 (8 to 10), 2 (9 to 11) and 3 (11 to 12), with one place each.
+    fn three() -> Sessions {
+        let mut sessions = Sessions::default();
+        for (id, from, to) in [(1, 8, 10), (2, 9, 11), (3, 11, 12)] {
+            sessions.set(id, Session { semester: 7, starts_at: at(from), ends_at: at(to), places: 1 });
+        }
+        sessions
+    }
+
+    fn by_session(session: i64) -> Which {
+        Which::SessionId(session.try_into().unwrap_or_else(|_| unreachable!("an id")))
+    }
+
+    #[test]
+    fn places_go_in_order_and_waits_that_overlap_are_given_up() {
+        let mut sessions = three();
+        assert_eq!(sessions.book(1, 1, 11, &EVERYBODY), Ok((Confirmed, vec![])));
+        assert_eq!(sessions.book(1, 2, 12, &EVERYBODY), Err(Reason::ScheduleConflict));
+        assert_eq!(
+            sessions.book(1, 3, 12, &EVERYBODY),
+            Ok((Confirmed, vec![])),
+            "touching ends do not overlap"
+        );
+        assert_eq!(sessions.book(1, 1, 13, &EVERYBODY), Err(Reason::AlreadyBooked));
+        assert_eq!(sessions.book(2, 1, 21, &EVERYBODY), Ok((Waitlisted, vec![])));
+        assert_eq!(sessions.book(3, 1, 31, &EVERYBODY), Ok((Waitlisted, vec![])));
+        // Who gets a place at nine need not wait for one at eight.
+        assert_eq!(sessions.book(2, 2, 22, &EVERYBODY), Ok((Confirmed, vec![21])));
+        assert_eq!(sessions.cancel(1, by_session(1), &EVERYBODY), Ok((11, vec![31])));
+        assert_eq!(sessions.cancel(1, by_session(1), &EVERYBODY), Err(Reason::AlreadyCancelled));
+        assert_eq!(sessions.cancel(4, by_session(1), &EVERYBODY), Err(Reason::BookingNotFound));
+        let ended: Vec<_> = sessions.ended().collect();
+        let expected =
+            [(11, "CANCELLED"), (12, "CONFIRMED"), (21, "CANCELLED"), (31, "CONFIRMED"), (22, "CONFIRMED")];
+        assert_eq!(ended, expected);
+    }
+
+    #[test]
+    fn who_leaves_leaves_all_sessions_and_others_move_up() {
+        let mut sessions = three();
+        for (user, session, id) in [(1, 3, 13), (1, 1, 11), (2, 1, 21), (3, 3, 33)] {
+            assert!(sessions.book(user, session, id, &EVERYBODY).is_ok());
+        }
+        let without_the_first = |user, _| user != 1;
+        assert_eq!(sessions.leave(1, 7, &without_the_first), (vec![11, 13], vec![21, 33]));
+        assert_eq!(sessions.book(1, 1, 14, &without_the_first), Err(Reason::NotEnrolled));
+    }
+
+    #[test]
+    fn a_fill_is_right_for_the_next_who_can_take_the_place_and_for_nobody_else() {
+        let mut sessions = three();
+        for (user, id) in [(1, 11), (2, 21), (3, 31), (4, 41)] {
+            assert!(sessions.book(user, 1, id, &EVERYBODY).is_ok());
+        }
+        assert!(!sessions.filled(21, &EVERYBODY), "no place is free");
+        sessions.set(1, Session { semester: 7, starts_at: at(8), ends_at: at(10), places: 3 });
+        assert!(!sessions.filled(31, &EVERYBODY), "somebody else is next");
+        let without_the_second = |user, _| user != 2;
+        assert!(sessions.filled(31, &without_the_second));
+        assert!(sessions.filled(21, &EVERYBODY));
+        assert!(!sessions.filled(41, &EVERYBODY), "all places are taken again");
+        assert!(!sessions.filled(99, &EVERYBODY), "no such booking");
+    }
+}

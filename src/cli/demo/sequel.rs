@@ -14,26 +14,36 @@ use crate::cli::Failure;
 struct Holder {
     booking: i64,
     player: i64,
+    /// Whether they wait in the evening, too.
+    evening: bool,
 }
 
 /// Writes the second act from what the first one left behind.
 pub async fn write(pool: &PgPool, camp: CampPlaces, seed: u64) -> Result<Script, Failure> {
     let live = sqlx::query!(
         "-- demo.morning
-         select b.booking_id, b.user_id, b.status from seatkeeper.bookings b
+         select b.booking_id, b.user_id, b.status,
+                exists (select from seatkeeper.bookings e where e.user_id = b.user_id and e.session_id = $2
+                            and e.status <> 'CANCELLED') as \"evening!\"
+         from seatkeeper.bookings b
          where b.session_id = $1 and b.status <> 'CANCELLED' order by b.waitlist_ticket",
-        MORNING
+        MORNING,
+        EVENING
     )
     .fetch_all(pool)
     .await?;
     let (mut confirmed, mut waiting) = (Vec::new(), Vec::new());
     for row in live {
         let of = if row.status == "CONFIRMED" { &mut confirmed } else { &mut waiting };
-        of.push(Holder { booking: row.booking_id, player: row.user_id });
+        of.push(Holder { booking: row.booking_id, player: row.user_id, evening: row.evening });
     }
 
     let mut script = Script::default();
-    for (place, holder) in confirmed.iter().enumerate() {
+    let (evening, day): (Vec<&Holder>, Vec<&Holder>) = confirmed.iter().partition(|holder| holder.evening);
+    for (place, holder) in day.into_iter().enumerate() {
+        leaves_or_stays(&mut script, place, holder)?;
+    }
+    for (place, holder) in evening.into_iter().enumerate() {
         changes_their_mind(&mut script, place, holder)?;
     }
     for waits in waiting.iter().skip(5).step_by(10) {
@@ -50,28 +60,39 @@ pub async fn write(pool: &PgPool, camp: CampPlaces, seed: u64) -> Result<Script,
     Ok(script)
 }
 
-fn changes_their_mind(script: &mut Script, place: usize, holder: &Holder) -> Result<(), Failure> {
-    let player = holder.player;
-    match place % 8 {
-        // Twice, by two connections, with one ID.
+/// Who does not wait in the evening may leave the camp, so that only its owner moves the waitlist of the evening.
+fn leaves_or_stays(script: &mut Script, place: usize, holder: &Holder) -> Result<(), Failure> {
+    match place % 4 {
         0 => {
-            let cancel = script.ask(cancel_by_booking(player, holder.booking)?);
+            script.ask(unenroll(holder.player, CAMP)?);
+        }
+        // Twice, by two connections, with one ID.
+        1 => {
+            let cancel = script.ask(cancel_by_booking(holder.player, holder.booking)?);
             script.steps.push(Step::Ask(cancel));
         }
-        // Twice, with two IDs.
+        // Keeps the place, and cannot be elsewhere.
         2 => {
+            script.ask(book(holder.player, NOON)?);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn changes_their_mind(script: &mut Script, place: usize, holder: &Holder) -> Result<(), Failure> {
+    let player = holder.player;
+    match place % 4 {
+        // Twice, with two IDs.
+        0 => {
             script.ask(cancel_by_session(player, MORNING)?);
             script.ask(cancel_by_session(player, MORNING)?);
         }
         // Gives the place up and wants it back: that is the end of the queue.
-        4 => {
+        1 => {
             script.ask_in_turn([cancel_by_session(player, MORNING)?, book(player, MORNING)?]);
         }
-        1 | 5 => {
-            script.ask(unenroll(player, CAMP)?);
-        }
-        // Keeps the place, and cannot be elsewhere.
-        3 | 7 => {
+        2 => {
             script.ask(book(player, NOON)?);
         }
         _ => {}
