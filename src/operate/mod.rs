@@ -23,7 +23,7 @@ pub use change::{Change, Progress, Step, change, change_step};
 pub use filter::{Filter, Listed, list};
 pub use operator::Operator;
 pub use pause::{Pause, Scope, ScopeError, pause, pauses, resume};
-pub use place::{BookingNow, KeptBy, SessionNow};
+pub use place::{BookingNow, Conflict, KeptBy, SessionNow};
 pub use select::{Other, Selection, select, select_ids};
 pub use story::{Act, Before, Enrollment, LedgerRow, Story, story};
 pub use wait::{Waited, wait};

@@ -58,6 +58,16 @@ pub struct BookingNow {
     pub pauses: Vec<Pause>,
 }
 
+/// A place of the user at the time of the session, because of which no other can be booked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the columns of the table bookings")]
+pub struct Conflict {
+    pub booking_id: i64,
+    pub session_id: i64,
+    pub starts_at: DateTime<Utc>,
+    pub ends_at: DateTime<Utc>,
+}
+
 /// What keeps a booking in the waitlist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -173,6 +183,27 @@ pub(super) async fn place(
         booking.kept_waiting_by = booking.kept_by(session);
     }
     Ok((session, booking))
+}
+
+/// The CONFIRMED bookings of a user that overlap the session.
+pub(super) async fn conflicts(
+    snapshot: &mut Transaction<'_, Postgres>,
+    user_id: i64,
+    session: &SessionNow,
+) -> sqlx::Result<Vec<Conflict>> {
+    sqlx::query_as!(
+        Conflict,
+        "-- story.conflicts
+         select booking_id, session_id, starts_at, ends_at from seatkeeper.bookings
+         where user_id = $1 and status = 'CONFIRMED' and ends_at > $2 and starts_at < $3 and session_id <> $4
+         order by starts_at, booking_id",
+        user_id,
+        session.starts_at,
+        session.ends_at,
+        session.session_id
+    )
+    .fetch_all(&mut **snapshot)
+    .await
 }
 
 async fn booking(

@@ -9,7 +9,7 @@ use sqlx::{PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 use super::pause::Pause;
-use super::place::{About, BookingNow, SessionNow, place};
+use super::place::{About, BookingNow, Conflict, SessionNow, conflicts, place};
 
 /// Those who are before it are counted up to here.
 const BEFORE_CAP: i64 = 10_000;
@@ -55,6 +55,8 @@ pub struct Story {
     pub session: Option<SessionNow>,
     /// The booking that it made, changed or names, or else the user's live one of the session, as it is now.
     pub booking: Option<BookingNow>,
+    /// Of a booking that was not made, or not yet: the user's places at that time, as they are now.
+    pub conflicts: Vec<Conflict>,
     /// The enrollments that it made or withdrew.
     pub enrollments: Vec<Enrollment>,
     /// What it moved.
@@ -144,6 +146,11 @@ pub async fn story(pool: &PgPool, request_id: Uuid) -> sqlx::Result<Option<Story
         booking_id: of_answer.or(story.booking_id),
     };
     (story.session, story.booking) = place(&mut snapshot, about).await?;
+    if let ("book", None, Some(session), Some(user)) =
+        (story.kind.as_str(), of_answer, &story.session, story.user_id)
+    {
+        story.conflicts = conflicts(&mut snapshot, user, session).await?;
+    }
     story.ledger = sqlx::query_as!(
         LedgerRow,
         "-- story.ledger
@@ -231,6 +238,7 @@ async fn request(snapshot: &mut Transaction<'_, Postgres>, request_id: Uuid) -> 
         before: None,
         session: None,
         booking: None,
+        conflicts: Vec::new(),
         enrollments: Vec::new(),
         ledger: Vec::new(),
         actions: Vec::new(),

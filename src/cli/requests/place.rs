@@ -7,10 +7,25 @@ use super::show::{Lines, at, for_resume};
 /// Adds the session and the booking as they are now, and what keeps the booking waiting.
 pub fn tell(lines: &mut Lines, story: &Story) {
     match (&story.session, story.session_id, story.booking_id) {
-        (Some(session), ..) => lines.add("session", session_now(session)),
+        (Some(session), ..) => {
+            lines.add("session", session_now(session));
+            lines.add("times", times(session));
+        }
         (None, Some(session), _) => lines.add("session", format!("{session}: there is none")),
         (None, None, Some(booking)) => lines.add("booking", format!("{booking}: there is none")),
         (None, None, None) => {}
+    }
+    for conflict in &story.conflicts {
+        lines.add(
+            "overlaps",
+            format!(
+                "booking {} of session {}, CONFIRMED, {} to {}",
+                conflict.booking_id,
+                conflict.session_id,
+                at(conflict.starts_at),
+                at(conflict.ends_at)
+            ),
+        );
     }
     let Some(booking) = &story.booking else { return };
     lines.add("booking", booking_now(booking));
@@ -26,15 +41,21 @@ pub fn tell(lines: &mut Lines, story: &Story) {
 }
 
 fn session_now(session: &SessionNow) -> String {
-    let started = if session.has_started { "started" } else { "starts" };
     format!(
-        "{} of semester {}: {}, {} of {} places taken, {} waiting; {started} {}, booking closes {}, cancelling {}",
+        "{} of semester {}: {}, {} of {} places taken, {} waiting",
         session.session_id,
         session.semester_id,
         session.status,
         session.confirmed_count,
         session.capacity,
-        session.waiting,
+        session.waiting
+    )
+}
+
+fn times(session: &SessionNow) -> String {
+    format!(
+        "{} {}; booking closes {}, giving back {}",
+        if session.has_started { "started" } else { "starts" },
         at(session.starts_at),
         at(session.booking_closes_at),
         at(session.cancellation_closes_at)

@@ -159,6 +159,32 @@ async fn what_became_of_a_booking_is_told_by_every_request_about_it() {
 }
 
 #[tokio::test]
+async fn a_booking_that_was_refused_names_the_place_at_that_time() {
+    let (db, _) = booked(&[1]).await;
+    db.run(
+        "insert into seatkeeper.sessions (session_id, semester_id, starts_at, ends_at, capacity)
+         select 8, 2, starts_at + interval '30 minutes', ends_at + interval '1 hour', 1 from seatkeeper.sessions
+         union all select 9, 2, ends_at, ends_at + interval '1 hour', 1 from seatkeeper.sessions",
+    )
+    .await;
+    let ask = async |session: i64| {
+        let id = Uuid::now_v7();
+        let session_id = session.try_into().unwrap();
+        db.ask(id, Book { user_id: 1.try_into().unwrap(), session_id }).await;
+        db.drain().await;
+        story(&db, id).await
+    };
+    let refused = ask(8).await;
+    assert_eq!(refused["reason"], "schedule_conflict");
+    assert_eq!(refused["conflicts"][0]["session_id"], SESSION);
+    assert_eq!(refused["booking"], Value::Null);
+    let shown = text(&db, refused["request_id"].as_str().unwrap().parse().unwrap()).await;
+    assert!(shown.contains("of session 7, CONFIRMED"), "{shown}");
+    let touching = ask(9).await;
+    assert_eq!((&touching["outcome"], &touching["conflicts"]), (&json!("applied"), &json!([])));
+}
+
+#[tokio::test]
 async fn a_list_by_session_has_every_kind_of_request_about_it() {
     let (db, ids) = booked(&[1, 2]).await;
     let booking: i64 = db.value("select booking_id from seatkeeper.bookings where user_id = 1").await;
