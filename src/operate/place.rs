@@ -50,6 +50,8 @@ pub struct BookingNow {
     pub cancelled_because: Option<String>,
     pub user_is_active: bool,
     pub user_is_enrolled: bool,
+    /// Whether another CONFIRMED booking of the user overlaps it; no wait is left beside one, but by hand.
+    pub user_is_elsewhere: bool,
     pub attendance: Option<String>,
     pub attendance_recorded_at: Option<DateTime<Utc>>,
     /// While it is WAITLISTED: why it has not moved.
@@ -80,6 +82,8 @@ pub enum KeptBy {
     UserInactive,
     /// Its user has no active enrollment in the semester, and is passed over.
     NotEnrolled,
+    /// Its user has a place at that time elsewhere, and is passed over.
+    PlaceElsewhere,
     /// Every place is taken.
     SessionFull,
     /// There is a free place, and others who can take it are before it.
@@ -99,6 +103,7 @@ impl BookingNow {
             (session.has_started, KeptBy::SessionStarted),
             (!self.user_is_active, KeptBy::UserInactive),
             (!self.user_is_enrolled, KeptBy::NotEnrolled),
+            (self.user_is_elsewhere, KeptBy::PlaceElsewhere),
             (!is_free, KeptBy::SessionFull),
             (can_move && self.able_before > Some(0), KeptBy::OthersFirst),
             (can_move && !self.pauses.is_empty(), KeptBy::Paused),
@@ -216,6 +221,9 @@ async fn booking(
                   b.cancelled_because, u.is_active, w.position as "position?", w.able as "able?",
                   exists (select from seatkeeper.enrollments e where e.user_id = b.user_id
                               and e.semester_id = s.semester_id and e.is_active) as "is_enrolled!",
+                  exists (select from seatkeeper.bookings c where c.user_id = b.user_id and c.status = 'CONFIRMED'
+                              and c.booking_id <> b.booking_id and c.ends_at > s.starts_at
+                              and c.starts_at < s.ends_at) as "is_elsewhere!",
                   a.status as "attendance?", a.recorded_at as "recorded_at?"
            from seatkeeper.bookings b
            join seatkeeper.sessions s using (session_id)
@@ -225,7 +233,10 @@ async fn booking(
                select count(*) + 1 as position,
                       count(*) filter (where v.is_active and exists (
                           select from seatkeeper.enrollments e where e.user_id = o.user_id
-                              and e.semester_id = s.semester_id and e.is_active)) as able
+                              and e.semester_id = s.semester_id and e.is_active)
+                          and not exists (
+                          select from seatkeeper.bookings c where c.user_id = o.user_id and c.status = 'CONFIRMED'
+                              and c.ends_at > s.starts_at and c.starts_at < s.ends_at)) as able
                from seatkeeper.bookings o join seatkeeper.users v on v.user_id = o.user_id
                where o.session_id = b.session_id and o.status = 'WAITLISTED' and o.waitlist_ticket < b.waitlist_ticket
            ) w on b.status = 'WAITLISTED'
@@ -247,6 +258,7 @@ async fn booking(
         cancelled_because: row.cancelled_because,
         user_is_active: row.is_active,
         user_is_enrolled: row.is_enrolled,
+        user_is_elsewhere: row.is_elsewhere,
         attendance: row.attendance,
         attendance_recorded_at: row.recorded_at,
         kept_waiting_by: Vec::new(),

@@ -104,6 +104,9 @@ fn kept_waiting(booking: &BookingNow, session: &SessionNow) -> Vec<String> {
                 "and is passed over: user {} has no active enrollment in semester {}",
                 booking.user_id, session.semester_id
             ),
+            KeptBy::PlaceElsewhere => {
+                format!("and is passed over: user {} has a place at that time elsewhere", booking.user_id)
+            }
             KeptBy::SessionFull => {
                 format!("for a place: {} of {} are taken", session.confirmed_count, session.capacity)
             }

@@ -119,6 +119,25 @@ async fn a_booking_without_an_enrollment_is_passed_over() {
 }
 
 #[tokio::test]
+async fn who_has_a_place_at_that_time_is_passed_over_and_keeps_nobody_waiting() {
+    let (db, ids) = booked(&[1, 2, 3]).await;
+    // By hand: a wait is given up when its user gets a place at that time.
+    db.run(
+        "insert into seatkeeper.sessions (session_id, semester_id, starts_at, ends_at, capacity)
+         select 8, 2, starts_at, ends_at, 1 from seatkeeper.sessions;
+         insert into seatkeeper.bookings (user_id, session_id, status, starts_at, ends_at)
+         select 2, session_id, 'CONFIRMED', starts_at, ends_at from seatkeeper.sessions where session_id = 8;
+         update seatkeeper.sessions set capacity = 2 where session_id = 7",
+    )
+    .await;
+    assert_eq!(kept_by(&db, ids[1]).await, json!(["place_elsewhere", "fill_pending"]));
+    assert_eq!(kept_by(&db, ids[2]).await, json!(["fill_pending"]));
+    assert!(text(&db, ids[1]).await.contains("user 2 has a place at that time elsewhere"));
+    db.drain().await;
+    assert_eq!(story(&db, ids[2]).await["booking"]["status"], "CONFIRMED");
+}
+
+#[tokio::test]
 async fn what_became_of_a_booking_is_told_by_every_request_about_it() {
     let (db, ids) = booked(&[1, 2]).await;
     let booking = story(&db, ids[0]).await["booking"]["booking_id"].as_i64().unwrap();
