@@ -17,10 +17,9 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
+use seatkeeper_jobs::Kind;
 use sqlx::PgConnection;
 use uuid::Uuid;
-
-use crate::decide::EXECUTABLE;
 
 /// The most lanes that one pass looks at, so that its cost does not grow with the number of semesters.
 const LANES_A_PASS: i64 = 64;
@@ -361,6 +360,7 @@ pub(super) async fn lock_grants(
     Ok(grants)
 }
 
+/// The kinds that this build has rules for. Requests of any other kind stay in the queue, untouched.
 fn executable() -> Vec<String> {
-    EXECUTABLE.iter().map(|kind| kind.as_str().to_owned()).collect()
+    Kind::ALL.iter().map(|kind| kind.as_str().to_owned()).collect()
 }

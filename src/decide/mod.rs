@@ -23,7 +23,7 @@ mod unenroll;
 mod world;
 
 use chrono::{DateTime, Utc};
-use seatkeeper_jobs::{Applied, Job, Kind, Reason};
+use seatkeeper_jobs::{Applied, Job, Reason};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -32,9 +32,6 @@ pub use world::{
     Attendance, Because, Booking, BookingStatus, Changes, Enrollment, LedgerEntry, Promotion, Semester,
     SemesterStatus, Session, TransactionType, User, World,
 };
-
-/// The kinds that this build has rules for. Requests of any other kind stay in the queue, untouched.
-pub const EXECUTABLE: &[Kind] = Kind::ALL;
 
 /// A request as the rules see it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -76,7 +76,7 @@ async fn race_b03_those_who_join_at_once_wait_in_the_order_in_which_they_came() 
         );
     }
     let orders: (bool, i64, i64) = sqlx::query_as(
-        "select array_agg(b.user_id order by b.waitlist_ticket) = array_agg(b.user_id order by r.seq),
+        "select array_agg(b.user_id order by b.waitlist_ticket) = array_agg(b.user_id order by r.answer_seq),
                 count(distinct b.waitlist_ticket), count(*)
          from seatkeeper.bookings b join seatkeeper.requests r using (request_id)",
     )
