@@ -123,7 +123,6 @@ fn compare_receipt(receipt: &Receipt, asked: &Asked, complaints: &mut Complaints
 fn check_order(history: &History, arrivals: &HashMap<Uuid, Arrived>, complaints: &mut Complaints) {
     let mut answered: Vec<&Asked> = history.requests.iter().filter(|r| r.answer_seq.is_some()).collect();
     answered.sort_by_key(|asked| asked.answer_seq);
-    let lanes: Vec<i64> = history.end.semesters.iter().map(|row| row.semester_id).collect();
     // The latest call among those answered so far
     let mut in_lane: BTreeMap<i64, (u64, Uuid)> = BTreeMap::new();
     let mut of_user: BTreeMap<i64, (u64, Uuid)> = BTreeMap::new();
@@ -131,7 +130,7 @@ fn check_order(history: &History, arrivals: &HashMap<Uuid, Arrived>, complaints:
         let id = asked.request_id;
         let Some(Arrived { called, committed }) = arrivals.get(&id).copied() else { continue };
         let at_once = asked.run_at.is_none();
-        if let Some(lane) = asked.semester_id().filter(|lane| at_once && lanes.contains(lane)) {
+        if let Some(lane) = history.lane(asked).filter(|_| at_once) {
             let latest = in_lane.entry(lane).or_insert((called, id));
             if latest.0 > committed {
                 let words =

@@ -1,39 +1,22 @@
-//! What is asked: few users, few semesters, tight places and little money, so that every answer occurs.
+//! What is asked: few users, few semesters and sessions, tight places and little money, so that every answer occurs.
 
 use chrono::{TimeDelta, Utc};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
+use seatkeeper_jobs::book::Book;
+use seatkeeper_jobs::cancel_booking::{CancelBooking, Which};
+use seatkeeper_jobs::cancel_semester::CancelSemester;
 use seatkeeper_jobs::enroll::Enroll;
 use seatkeeper_jobs::grant_credits::{Amount, GrantCredits};
+use seatkeeper_jobs::record_attendance::{AttendanceStatus, RecordAttendance};
 use seatkeeper_jobs::unenroll::Unenroll;
-use seatkeeper_jobs::{Job, Request, SemesterId, UserId};
-use sqlx::PgPool;
+use seatkeeper_jobs::{Job, Note, Request, SemesterId, SessionId, UserId};
 use uuid::Uuid;
 
-pub const USERS: i64 = 40;
-pub const SEMESTERS: i64 = 8;
-/// Those from here on are deactivated and activated.
-pub const FICKLE_USERS: i64 = 30;
-/// The owners leave the deadlines of the later ones alone.
-pub const SEMESTERS_WITHOUT_FIXED_DEADLINE: i64 = 6;
+use super::stage::{CLUBS, SEMESTERS, SESSIONS, USERS};
 
-/// Makes the catalog.
-pub async fn lay_out(pool: &PgPool) {
-    let sql = format!(
-        "insert into seatkeeper.users (user_id, is_active) select n, n < {USERS} from generate_series(1, {USERS}) n;
-         insert into seatkeeper.semesters (semester_id, code, status, max_players, enrollment_cost, refund_percent,
-                                           enrollment_closes_at, unenroll_closes_at)
-         values (1, 'hot', 'ENROLLMENT_OPEN', 12, 10, 50, null, null),
-                (2, 'odd', 'IN_PROGRESS', 5, 33, 50, null, null),
-                (3, 'wide', 'ENROLLMENT_OPEN', null, 7, 33, null, null),
-                (4, 'free', 'ENROLLMENT_OPEN', 20, 0, 50, null, null),
-                (5, 'dear', 'ENROLLMENT_OPEN', 3, 100, 100, null, null),
-                (6, 'shut', 'ENROLLMENT_CLOSED', null, 5, 50, null, null),
-                (7, 'late', 'ENROLLMENT_OPEN', null, 5, 50, now() - interval '1 hour', null),
-                (8, 'bound', 'ENROLLMENT_OPEN', 9, 1, 50, null, now())"
-    );
-    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(pool).await.unwrap();
-}
+const SEEN: [AttendanceStatus; 4] =
+    [AttendanceStatus::Present, AttendanceStatus::Absent, AttendanceStatus::Late, AttendanceStatus::Excused];
 
 pub fn user(id: i64) -> UserId {
     UserId::new(id).unwrap()
@@ -43,8 +26,17 @@ pub fn semester(id: i64) -> SemesterId {
     SemesterId::new(id).unwrap()
 }
 
+pub fn session(id: i64) -> SessionId {
+    SessionId::new(id).unwrap()
+}
+
 pub fn grant(user_id: i64, amount: i64) -> Job {
     GrantCredits { user_id: user(user_id), amount: Amount::new(amount).unwrap(), note: None }.into()
+}
+
+pub fn cancel_semester(semester_id: i64, note: Option<&str>) -> CancelSemester {
+    let note = note.map(|note| Note::new(note).unwrap());
+    CancelSemester { semester_id: semester(semester_id), note }
 }
 
 /// Draws a request.
@@ -75,12 +67,27 @@ fn draw_job(rng: &mut ChaCha8Rng) -> Job {
     let semester_id = match rng.random_range(0..100) {
         0 => semester(i64::MAX),
         1 | 2 => semester(SEMESTERS + 1),
-        3..33 => semester(1),
+        3..23 => semester(1),
+        23..40 => semester(rng.random_range(CLUBS)),
         _ => semester(rng.random_range(1..=SEMESTERS)),
     };
-    match rng.random_range(0..100) {
-        0..52 => Enroll { user_id, semester_id }.into(),
-        52..80 => Unenroll { user_id, semester_id, enrollment_id: None }.into(),
+    let session_id = match rng.random_range(0..100) {
+        0 => session(i64::MAX),
+        1 | 2 => session(SESSIONS + 1),
+        3..12 => session(1),
+        _ => session(rng.random_range(1..=SESSIONS)),
+    };
+    match rng.random_range(0..1_000) {
+        0..240 => Enroll { user_id, semester_id }.into(),
+        240..360 => Unenroll { user_id, semester_id, enrollment_id: None }.into(),
+        360..660 => Book { user_id, session_id }.into(),
+        660..800 => CancelBooking { user_id, which: Which::SessionId(session_id) }.into(),
+        800..880 => RecordAttendance { user_id, session_id, status: seen(rng) }.into(),
+        880..890 => {
+            // Mostly the last one, and anything else only so often that people are still enrolled.
+            let semester_id = if rng.random_bool(0.6) { semester(SEMESTERS) } else { semester_id };
+            cancel_semester(semester_id.get(), rng.random_bool(0.5).then_some("rain")).into()
+        }
         _ => {
             let amount =
                 if rng.random_bool(0.35) { -rng.random_range(1..90) } else { rng.random_range(1..50) };
@@ -89,26 +96,43 @@ fn draw_job(rng: &mut ChaCha8Rng) -> Job {
     }
 }
 
+fn seen(rng: &mut ChaCha8Rng) -> AttendanceStatus {
+    SEEN[rng.random_range(0..SEEN.len())]
+}
+
 /// The same ID for something else: another kind, or another payload.
 pub fn contradiction(request: &Request) -> Request {
-    let job = match request.job() {
+    let job: Job = match request.job() {
         Job::Enroll(asked) => {
             Unenroll { user_id: asked.user_id, semester_id: asked.semester_id, enrollment_id: None }.into()
         }
         Job::Unenroll(asked) => Enroll { user_id: asked.user_id, semester_id: asked.semester_id }.into(),
-        other => grant(other.user_id().unwrap().get(), Amount::MAX),
+        Job::Book(asked) => {
+            let which = Which::SessionId(asked.session_id);
+            CancelBooking { user_id: asked.user_id, which }.into()
+        }
+        Job::CancelBooking(asked) => {
+            let which = match asked.which {
+                Which::SessionId(session) => Which::BookingId(session.get().try_into().unwrap()),
+                Which::BookingId(booking) => Which::SessionId(session(booking.get())),
+            };
+            CancelBooking { user_id: asked.user_id, which }.into()
+        }
+        Job::RecordAttendance(asked) => {
+            let other = SEEN.into_iter().find(|status| *status != asked.status);
+            RecordAttendance { status: other.unwrap(), ..asked.clone() }.into()
+        }
+        Job::CancelSemester(asked) => {
+            let note = asked.note.is_none().then_some("snow");
+            cancel_semester(asked.semester_id.get(), note).into()
+        }
+        Job::GrantCredits(asked) => grant(asked.user_id.get(), Amount::MAX),
     };
     Request::new(request.request_id(), job)
 }
 
-/// An unenroll with the same ID and times, for this enrollment of this user in this semester.
-pub fn naming(request: &Request, (enrollment_id, user_id, semester_id): (i64, i64, i64)) -> Request {
-    let enrollment_id = Some(enrollment_id.try_into().unwrap());
-    let job = Unenroll { user_id: user(user_id), semester_id: semester(semester_id), enrollment_id };
-    with_job(request, job)
-}
-
-fn with_job(request: &Request, job: impl Into<Job>) -> Request {
+/// Another job with the same ID and times.
+pub fn with_job(request: &Request, job: impl Into<Job>) -> Request {
     let mut other = Request::new(request.request_id(), job);
     if let Some(run_at) = request.run_at() {
         other = other.with_run_at(run_at).unwrap();

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::reference::{Enrollment, LedgerRow, User};
+use super::reference::{Attendance, Booking, Enrollment, LedgerRow, User};
 
 /// A request as stored, with its answer.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -29,12 +29,18 @@ pub struct Asked {
 }
 
 impl Asked {
-    pub fn semester_id(&self) -> Option<i64> {
-        self.payload["semester_id"].as_i64()
-    }
-
     pub fn user_id(&self) -> Option<i64> {
         self.payload["user_id"].as_i64()
+    }
+
+    pub fn was_applied(&self) -> bool {
+        self.outcome.as_deref() == Some("applied")
+    }
+
+    /// The bookings that the result names in this field.
+    pub fn bookings(&self, field: &str) -> Vec<i64> {
+        let named = self.result.as_ref().and_then(|result| result[field].as_array());
+        named.into_iter().flatten().filter_map(Value::as_i64).collect()
     }
 
     /// What came of it: the reason, or that it was applied, or its status.
@@ -43,10 +49,12 @@ impl Asked {
     }
 }
 
-/// A change of the catalog by its owners.
+/// A change of the catalog by its owners; or, of the table of bookings, a place that no request filled.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Change {
     pub change_seq: i64,
+    pub statement_seq: i64,
+    pub changed_at: DateTime<Utc>,
     pub table: String,
     pub key: i64,
     pub before: Option<Value>,
@@ -61,24 +69,49 @@ pub struct SemesterRow {
     pub enrolled_count: i32,
 }
 
+/// The same of a session.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct SessionRow {
+    pub session_id: i64,
+    pub semester_id: i64,
+    pub catalog: Value,
+    pub confirmed_count: i32,
+}
+
 /// The state at the end.
 #[derive(Debug, Clone, Default)]
 pub struct End {
     pub users: BTreeMap<i64, User>,
     pub semesters: Vec<SemesterRow>,
+    pub sessions: Vec<SessionRow>,
     pub enrollments: BTreeMap<i64, Enrollment>,
     /// In the order of their numbers.
     pub ledger: Vec<LedgerRow>,
+    pub bookings: BTreeMap<i64, Booking>,
+    /// By booking.
+    pub attendance: BTreeMap<i64, Attendance>,
+    /// Sessions that still wait to be filled.
+    pub marks: i64,
+    /// When this was read, on the database's clock.
+    pub at: DateTime<Utc>,
 }
 
 /// Everything that is needed to say whether the answers are right.
 #[derive(Debug, Clone)]
 pub struct History {
-    /// Before the first request: additions of users are recorded nowhere. Those of semesters are among the changes.
+    /// Before the first request: additions of users are recorded nowhere. Those of semesters and sessions are among the
+    /// changes.
     pub users: BTreeMap<i64, User>,
     pub requests: Vec<Asked>,
     pub changes: Vec<Change>,
     pub end: End,
+}
+
+#[derive(sqlx::FromRow)]
+struct Numbered<T> {
+    booking_id: i64,
+    #[sqlx(flatten)]
+    row: T,
 }
 
 #[derive(sqlx::FromRow)]
@@ -123,11 +156,24 @@ impl History {
              from seatkeeper.requests order by answer_seq",
         );
         let changes = sqlx::query_as(
-            r#"select change_seq, "table", key, before, after from seatkeeper.catalog_changes order by change_seq"#,
+            r#"select change_seq, statement_seq, changed_at, "table", key, before, after
+               from seatkeeper.catalog_changes order by change_seq"#,
         );
         let semesters = sqlx::query_as(
             "select semester_id, to_jsonb(s) as catalog, enrolled_count from seatkeeper.semesters s order by semester_id",
         );
+        let sessions = sqlx::query_as(
+            "select session_id, semester_id, to_jsonb(s) as catalog, confirmed_count
+             from seatkeeper.sessions s order by session_id",
+        );
+        let bookings: Vec<Numbered<Booking>> =
+            sqlx::query_as("select * from seatkeeper.bookings").fetch_all(pool).await.unwrap();
+        let attendance: Vec<Numbered<Attendance>> =
+            sqlx::query_as("select * from seatkeeper.attendance").fetch_all(pool).await.unwrap();
+        let (marks, at) = sqlx::query_as("select count(*), clock_timestamp() from seatkeeper.fill_marks")
+            .fetch_one(pool)
+            .await
+            .unwrap();
         let enrollments: Vec<EnrollmentRow> = sqlx::query_as(
             "select enrollment_id, user_id, semester_id, status, is_active, price_paid, request_id, enrolled_at,
                     withdrawn_at
@@ -146,8 +192,13 @@ impl History {
         let end = End {
             users: users(pool).await,
             semesters: semesters.fetch_all(pool).await.unwrap(),
+            sessions: sessions.fetch_all(pool).await.unwrap(),
             enrollments: enrollments.into_iter().map(EnrollmentRow::named).collect(),
             ledger: ledger.into_iter().map(TransactionRow::plain).collect(),
+            bookings: bookings.into_iter().map(|numbered| (numbered.booking_id, numbered.row)).collect(),
+            attendance: attendance.into_iter().map(|numbered| (numbered.booking_id, numbered.row)).collect(),
+            marks,
+            at,
         };
         Self {
             users: users_before,
@@ -155,6 +206,20 @@ impl History {
             changes: changes.fetch_all(pool).await.unwrap(),
             end,
         }
+    }
+
+    /// The semester whose queue a request waits in, if there is one: its own, or its session's.
+    pub fn lane(&self, asked: &Asked) -> Option<i64> {
+        let number = |field: &str| asked.payload[field].as_i64();
+        if let Some(semester) = number("semester_id") {
+            return self.end.semesters.iter().map(|row| row.semester_id).find(|id| *id == semester);
+        }
+        let of_booking = || Some(self.end.bookings.get(&number("booking_id")?)?.session_id);
+        self.lane_of_session(number("session_id").or_else(of_booking)?)
+    }
+
+    pub fn lane_of_session(&self, session_id: i64) -> Option<i64> {
+        self.end.sessions.iter().find(|row| row.session_id == session_id).map(|row| row.semester_id)
     }
 }
 

@@ -15,11 +15,11 @@ use super::check::{self, Complaints};
 use super::history::{self, History};
 use super::producer::Producer;
 use super::reference::User;
-use super::{asks, owner};
+use super::{owner, stage};
 use crate::support::until_in_task;
 
 /// Calls for requests, to one change of the catalog.
-const REQUESTS_A_CHANGE: u32 = 40;
+const REQUESTS_A_CHANGE: u32 = 12;
 const PRODUCERS: u32 = 4;
 const OWNERS: u64 = 4;
 /// How many calls the producers may be ahead of the owners, who wait for lanes: more than all steps at once and a change.
@@ -39,7 +39,11 @@ pub struct Tally {
     pub changes: u32,
     pub changes_rolled_back: u32,
     pub changes_broken: u32,
+    /// Fewer places than are taken, of a semester and of a session.
     pub capacity_refused: u32,
+    pub session_capacity_refused: u32,
+    /// A session moved onto another one that somebody is in as well.
+    pub moves_refused: u32,
     /// The longest that an owner had to wait for the workers.
     pub slowest_change: std::time::Duration,
 }
@@ -84,7 +88,7 @@ pub fn scaled(requests: u32) -> u32 {
 impl Load {
     /// Makes the catalog on a database that has none yet. Nothing is asked before there is an allowance.
     pub async fn prepare(pool: PgPool, seed: u64, total: u32) -> Arc<Self> {
-        asks::lay_out(&pool).await;
+        stage::lay_out(&pool).await;
         let users_before = history::users(&pool).await;
         Arc::new(Self {
             seed,
@@ -156,20 +160,24 @@ impl Load {
         slot.into_inner().unwrap().unwrap()
     }
 
-    /// Waits until everything is answered, however long that takes as long as it goes on.
+    /// Waits until everything is answered and filled, however long that takes as long as it goes on.
     pub async fn answered(&self) {
-        let mut left = self.queued().await;
+        let mut left = self.left().await;
         while left > 0 {
-            until_in_task("the queue gets shorter", async || self.queued().await < left).await;
-            left = self.queued().await;
+            until_in_task("there is less to do", async || self.left().await < left).await;
+            left = self.left().await;
         }
     }
 
-    pub async fn queued(&self) -> i64 {
-        sqlx::query_scalar("select count(*) from seatkeeper.requests where status = 'queued'")
-            .fetch_one(&mut *self.connection().await)
-            .await
-            .unwrap()
+    /// Requests without an answer, and sessions to be filled.
+    async fn left(&self) -> i64 {
+        sqlx::query_scalar(
+            "select (select count(*) from seatkeeper.requests where status = 'queued')
+                  + (select count(*) from seatkeeper.fill_marks)",
+        )
+        .fetch_one(&mut *self.connection().await)
+        .await
+        .unwrap()
     }
 
     /// Compares what is stored with the reference and with what the producers were told.

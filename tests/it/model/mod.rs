@@ -1,6 +1,7 @@
 //! The proof that answers are right: a mixed random load whose every single answer, and whose final state, equal those of
 //! a plain [reference] that executes the same requests one at a time in the order of `answer_seq`.
 
+mod aim;
 mod arrival;
 mod asks;
 mod check;
@@ -10,6 +11,7 @@ mod load;
 mod owner;
 mod producer;
 mod reference;
+mod stage;
 mod tampered;
 
 use seatkeeper::batch::Limits;

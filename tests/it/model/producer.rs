@@ -6,13 +6,13 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use seatkeeper::postgres::ErrorClass;
 use seatkeeper_jobs::postgres::{self as door, EnqueueError};
-use seatkeeper_jobs::{Job, Receipt, Request};
+use seatkeeper_jobs::{Receipt, Request};
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::arrival::Ended;
-use super::asks;
 use super::load::Load;
+use super::{aim, asks};
 
 pub struct Producer {
     load: Arc<Load>,
@@ -68,33 +68,12 @@ impl Producer {
     }
 
     async fn draw(&mut self) -> Request {
-        let mut request = asks::draw(&mut self.rng);
-        if matches!(request.job(), Job::Unenroll(_)) && self.rng.random_bool(0.4) {
-            request = self.name_enrollment(&request).await;
-        }
+        let drawn = asks::draw(&mut self.rng);
+        // Gone before the answer when the server is; then it stays as it was drawn.
+        let connection = &mut self.load.connection().await;
+        let request = aim::at_something(&drawn, connection, &mut self.rng).await.unwrap_or(drawn);
         self.load.drawn.lock().unwrap().push(request.clone());
         request
-    }
-
-    /// The same for an enrollment by name: one that is active, or the first of the user in the semester, or one that
-    /// may belong to anybody.
-    async fn name_enrollment(&mut self, request: &Request) -> Request {
-        let (user, semester) = (request.job().user_id().unwrap(), request.job().semester_id().unwrap());
-        let anybodys = (self.rng.random_range(1..400), user.get(), semester.get());
-        let sql = match self.rng.random_range(0..6) {
-            0 => return asks::naming(request, anybodys),
-            1 | 2 => {
-                "select enrollment_id, user_id, semester_id from seatkeeper.enrollments
-                 where user_id = $1 and semester_id = $2 order by enrollment_id limit 1"
-            }
-            _ => {
-                "select enrollment_id, user_id, semester_id from seatkeeper.enrollments
-                 where is_active order by user_id = $1 and semester_id = $2 desc, random() limit 1"
-            }
-        };
-        let row = sqlx::query_as(sql).bind(user.get()).bind(semester.get());
-        let found = row.fetch_optional(&self.load.pool).await;
-        asks::naming(request, found.ok().flatten().unwrap_or(anybodys))
     }
 
     async fn ask(&mut self, count: u32, door: Door) {

@@ -141,8 +141,8 @@ async fn the_checker_complains_of_whatever_is_not_so() {
         h.requests[granted].run_at = Some(at + TimeDelta::microseconds(1));
     });
     has(About::Clock, &|h| {
-        let lane = h.requests[applied].semester_id();
-        let first = h.requests.iter().position(|r| r.semester_id() == lane).unwrap();
+        let lane = h.lane(&h.requests[applied]);
+        let first = h.requests.iter().position(|r| h.lane(r) == lane).unwrap();
         let latest = h.requests.iter().filter_map(|r| r.finished_at).max().unwrap();
         h.requests[first].finished_at = Some(latest + TimeDelta::seconds(1));
     });
@@ -209,7 +209,7 @@ async fn the_checker_knows_who_came_first_and_what_producers_were_told() {
         changed.requests[at].answer_seq = Some(latest + 1);
         found(&changed, &calls)
     };
-    assert!(overtaken(&|asked| asked.semester_id() == Some(1)).contains(&About::Arrival));
+    assert!(overtaken(&|asked| history.lane(asked) == Some(1)).contains(&About::Arrival));
     assert_eq!(overtaken(&|asked| asked.kind == "grant_credits"), [About::Grant]);
 
     let told = |change: &dyn Fn(&mut Call) -> bool| {
