@@ -21,7 +21,11 @@ pub async fn at_something(
 ) -> Option<Request> {
     let job: Option<Job> = match request.job() {
         Job::Unenroll(asked) if rng.random_bool(0.4) => Some(enrollment(asked, connection, rng).await.into()),
-        Job::Book(asked) if rng.random_bool(0.85) => enroll_first(asked, connection).await.map(Job::from),
+        Job::Book(asked) => match rng.random_range(0..10) {
+            0 => None,
+            1..5 => enroll_first(asked, connection).await.map(Job::from),
+            _ => place(asked, connection, rng).await.map(Job::from),
+        },
         Job::CancelBooking(asked) => booking(asked, connection, rng).await.map(Job::from),
         Job::RecordAttendance(asked) => attended(asked, connection, rng).await.map(Job::from),
         _ => None,
@@ -29,13 +33,22 @@ pub async fn at_something(
     job.map(|job| with_job(request, job))
 }
 
-/// An enrollment by name: one that is active, or the first of the user in the semester, or one that may belong to anybody.
+/// An enrollment by name: one that is active, also of somebody who is in a session that has started; or the first of the
+/// user in the semester; or one that may belong to anybody.
 async fn enrollment(asked: &Unenroll, connection: &mut PgConnection, rng: &mut ChaCha8Rng) -> Unenroll {
     let sql = match rng.random_range(0..6) {
         0 => None,
         1 | 2 => Some(
             "select enrollment_id, user_id, semester_id from seatkeeper.enrollments
              where user_id = $1 and semester_id = $2 order by enrollment_id limit 1",
+        ),
+        3 => Some(
+            "select e.enrollment_id, e.user_id, e.semester_id
+             from seatkeeper.enrollments e
+             join seatkeeper.bookings b using (user_id)
+             join seatkeeper.sessions s on (s.session_id, s.semester_id) = (b.session_id, e.semester_id)
+             where e.is_active and b.status <> 'CANCELLED' and s.starts_at < clock_timestamp()
+             order by random() limit 1",
         ),
         _ => Some(
             "select enrollment_id, user_id, semester_id from seatkeeper.enrollments
@@ -63,6 +76,31 @@ async fn enroll_first(asked: &Book, connection: &mut PgConnection) -> Option<Enr
     let pair = (asked.user_id.get(), asked.session_id.get());
     let (_, user_id, semester_id) = some(sql, pair, connection).await?;
     Some(Enroll { user_id: user(user_id), semester_id: semester(semester_id) })
+}
+
+/// A session that the user can book; often one at the time of another one that the user waits for.
+async fn place(asked: &Book, connection: &mut PgConnection, rng: &mut ChaCha8Rng) -> Option<Book> {
+    let sql = if rng.random_bool(0.4) {
+        "select s.semester_id, e.user_id, s.session_id
+         from seatkeeper.enrollments e join seatkeeper.sessions s using (semester_id)
+         where e.user_id = $1 and e.is_active and s.status = 'SCHEDULED'
+           and not exists (select from seatkeeper.bookings b
+                           where b.user_id = $1 and b.session_id = s.session_id and b.status <> 'CANCELLED')
+         order by random() limit 1"
+    } else {
+        "select s.semester_id, e.user_id, s.session_id
+         from seatkeeper.enrollments e
+         join seatkeeper.sessions s using (semester_id)
+         join seatkeeper.bookings w on w.user_id = e.user_id and w.status = 'WAITLISTED'
+              and w.starts_at < s.ends_at and s.starts_at < w.ends_at and w.session_id <> s.session_id
+         where e.user_id = $1 and e.is_active and s.status = 'SCHEDULED' and s.starts_at > clock_timestamp()
+           and not exists (select from seatkeeper.bookings b
+                           where b.user_id = $1 and b.session_id = s.session_id and b.status <> 'CANCELLED')
+         order by random() limit 1"
+    };
+    let (_, user_id, session_id) =
+        some(sql, (asked.user_id.get(), asked.session_id.get()), connection).await?;
+    Some(Book { user_id: user(user_id), session_id: session(session_id) })
 }
 
 /// A booking of the user or of anybody, by its own name or the session's.

@@ -78,14 +78,18 @@ fn draw_job(rng: &mut ChaCha8Rng) -> Job {
         _ => session(rng.random_range(1..=SESSIONS)),
     };
     match rng.random_range(0..1_000) {
-        0..240 => Enroll { user_id, semester_id }.into(),
-        240..360 => Unenroll { user_id, semester_id, enrollment_id: None }.into(),
-        360..660 => Book { user_id, session_id }.into(),
-        660..800 => CancelBooking { user_id, which: Which::SessionId(session_id) }.into(),
-        800..880 => RecordAttendance { user_id, session_id, status: seen(rng) }.into(),
-        880..890 => {
-            // Mostly the last one, and anything else only so often that people are still enrolled.
-            let semester_id = if rng.random_bool(0.6) { semester(SEMESTERS) } else { semester_id };
+        0..150 => Enroll { user_id, semester_id }.into(),
+        150..270 => Unenroll { user_id, semester_id, enrollment_id: None }.into(),
+        270..690 => Book { user_id, session_id }.into(),
+        690..820 => CancelBooking { user_id, which: Which::SessionId(session_id) }.into(),
+        820..890 => RecordAttendance { user_id, session_id, status: seen(rng) }.into(),
+        890..902 => {
+            // Mostly the last one, or one that is not there; anything else only so often that people are still enrolled.
+            let semester_id = match rng.random_range(0..10) {
+                0..5 => semester(SEMESTERS),
+                5 | 6 => semester(SEMESTERS + 1),
+                _ => semester_id,
+            };
             cancel_semester(semester_id.get(), rng.random_bool(0.5).then_some("rain")).into()
         }
         _ => {

@@ -29,7 +29,7 @@ use crate::support::{Process, TestDb};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_answer_is_that_of_the_reference() {
     let db = TestDb::new().await;
-    let load = Load::prepare(db.pool.clone(), seed(), scaled(5_000)).await;
+    let load = Load::prepare(db.pool.clone(), seed(), scaled(8_000)).await;
     println!("seed {}", load.seed);
     let mut processes = Vec::new();
     for batch in ["1", "7", "500"] {

@@ -17,7 +17,7 @@ pub const CLUBS: RangeInclusive<i64> = 9..=SEMESTERS;
 /// Sessions that overlap one another, across semesters; each may be moved.
 pub const CROWDED: RangeInclusive<i64> = 1..=30;
 /// Those of them that owners move into the past and back.
-pub const WANDERING: RangeInclusive<i64> = 21..=30;
+pub const WANDERING: RangeInclusive<i64> = 17..=30;
 
 /// Makes it.
 pub async fn lay_out(pool: &PgPool) {
@@ -47,7 +47,7 @@ pub async fn lay_out(pool: &PgPool) {
 
          insert into seatkeeper.sessions (session_id, semester_id, starts_at, ends_at, capacity, status,
                                           booking_closes_at, cancellation_closes_at)
-         select n, semester_id, now() + starts, now() + starts + lasts, capacity, status, now() + books, now() + cancels
+         select n, semester_id, now() + starts, now() + starts + lasts, capacity, status, now() + books::interval, now() + cancels::interval
          from (values
              -- Too late, by the deadlines that go without saying
              (31, 9, interval '20 hours', interval '1 hour', 5, 'SCHEDULED', null, null),

@@ -13,10 +13,16 @@ pub fn too_few_places(rng: &mut ChaCha8Rng) -> Change {
 }
 
 /// A club that somebody cancelled or closed: open again, or there would soon be nobody left to book.
-pub fn reopened(rng: &mut ChaCha8Rng) -> Change {
-    let id = rng.random_range(CLUBS);
-    let open = "status = 'ENROLLMENT_OPEN', unenroll_closes_at = null, enrollment_closes_at = null";
-    Change::of(Table::Semesters, id, open)
+pub fn reopened() -> Change {
+    let (first, last) = (CLUBS.start(), CLUBS.end());
+    let statement = format!(
+        "update seatkeeper.semesters
+         set status = 'ENROLLMENT_OPEN', unenroll_closes_at = null, enrollment_closes_at = null
+         where semester_id = (select semester_id from seatkeeper.semesters
+                              where semester_id between {first} and {last}
+                              order by status in ('ENROLLMENT_OPEN', 'IN_PROGRESS'), random() limit 1)"
+    );
+    Change { table: Table::Semesters, rows: CLUBS.collect(), moves: false, statement }
 }
 
 pub fn draw(rng: &mut ChaCha8Rng) -> Change {
