@@ -84,6 +84,7 @@ async fn place(asked: &Book, connection: &mut PgConnection, rng: &mut ChaCha8Rng
         "select s.semester_id, e.user_id, s.session_id
          from seatkeeper.enrollments e join seatkeeper.sessions s using (semester_id)
          where e.user_id = $1 and e.is_active and s.status = 'SCHEDULED'
+           and coalesce(s.booking_closes_at, s.starts_at - interval '24 hours') > clock_timestamp()
            and not exists (select from seatkeeper.bookings b
                            where b.user_id = $1 and b.session_id = s.session_id and b.status <> 'CANCELLED')
          order by random() limit 1"
@@ -93,7 +94,8 @@ async fn place(asked: &Book, connection: &mut PgConnection, rng: &mut ChaCha8Rng
          join seatkeeper.sessions s using (semester_id)
          join seatkeeper.bookings w on w.user_id = e.user_id and w.status = 'WAITLISTED'
               and w.starts_at < s.ends_at and s.starts_at < w.ends_at and w.session_id <> s.session_id
-         where e.user_id = $1 and e.is_active and s.status = 'SCHEDULED' and s.starts_at > clock_timestamp()
+         where e.user_id = $1 and e.is_active and s.status = 'SCHEDULED'
+           and coalesce(s.booking_closes_at, s.starts_at - interval '24 hours') > clock_timestamp()
            and not exists (select from seatkeeper.bookings b
                            where b.user_id = $1 and b.session_id = s.session_id and b.status <> 'CANCELLED')
          order by random() limit 1"

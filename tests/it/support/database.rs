@@ -194,42 +194,11 @@ impl TestDb {
         while !matches!(worker.turn().await, Turn::Idle) {}
     }
 
-    /// What must hold in every database at the end of every test: the counters, the ledger and the guards' own rules.
+    /// What must hold in every database at the end of every test: the counters, the ledger, the places and the guards' own
+    /// rules.
     pub async fn assert_sound(&self) {
-        let unsound: Vec<String> = sqlx::query_scalar(
-            "select 'enrolled_count of semester ' || s.semester_id from seatkeeper.semesters s
-             where s.enrolled_count <> (select count(*) from seatkeeper.enrollments e
-                                        where e.semester_id = s.semester_id and e.is_active)
-             union all
-             select 'places of semester ' || s.semester_id from seatkeeper.semesters s
-             where s.enrolled_count > s.max_players
-             union all
-             select 'balance of user ' || u.user_id from seatkeeper.users u
-             where u.credit_balance <> (select coalesce(sum(t.amount), 0) from seatkeeper.credit_transactions t
-                                        where t.user_id = u.user_id)
-             union all
-             select 'ledger row ' || t.transaction_id from (
-                 select t.*, lag(balance_after, 1, 0::bigint) over (partition by user_id order by transaction_id) as before
-                 from seatkeeper.credit_transactions t) t
-             where t.balance_after <> t.before + t.amount
-             union all
-             select 'active enrollments of user ' || e.user_id from seatkeeper.enrollments e
-             where e.is_active group by e.user_id, e.semester_id having count(*) > 1
-             union all
-             select 'refunds of enrollment ' || t.enrollment_id from seatkeeper.credit_transactions t
-             where t.transaction_type like '%REFUND' group by t.enrollment_id having count(*) > 1
-             union all
-             select 'effect without its request: ' || e.request_id from seatkeeper.enrollments e
-             where e.request_id is not null -- null = imported
-               and not exists (select from seatkeeper.requests r where r.request_id = e.request_id and r.outcome = 'applied')
-             union all
-             select 'ledger row without its request: ' || t.request_id from seatkeeper.credit_transactions t
-             where t.request_id is not null
-               and not exists (select from seatkeeper.requests r where r.request_id = t.request_id and r.outcome = 'applied')",
-        )
-        .fetch_all(&self.pool)
-        .await
-        .unwrap();
+        let unsound: Vec<String> =
+            sqlx::query_scalar(include_str!("sound.sql")).fetch_all(&self.pool).await.unwrap();
         assert!(unsound.is_empty(), "unsound: {unsound:?}");
     }
 }

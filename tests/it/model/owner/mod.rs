@@ -53,7 +53,8 @@ pub async fn run(load: Arc<Load>, mut rng: ChaCha8Rng, requests_a_change: u32) {
         let changes = match turn % 12 {
             3 => vec![semesters::too_few_places(&mut rng)],
             6 => vec![sessions::too_few_places(&mut rng)],
-            9 => vec![sessions::onto_another(&mut rng)],
+            9 => vec![sessions::onto_another(&mut rng, "CONFIRMED")],
+            1 | 7 => vec![sessions::onto_another(&mut rng, "WAITLISTED")],
             0 | 4 | 8 => vec![semesters::reopened()],
             _ => draw(&mut rng),
         };

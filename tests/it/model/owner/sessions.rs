@@ -14,8 +14,9 @@ pub fn too_few_places(rng: &mut ChaCha8Rng) -> Change {
     Change::of(Table::Sessions, rng.random_range(CROWDED), "capacity = abs(confirmed_count - 1)")
 }
 
-/// A session takes the time of another one that somebody has a place in as well: refused, unless they give it back first.
-pub fn onto_another(rng: &mut ChaCha8Rng) -> Change {
+/// A session takes the time of another one of somebody who has a place in it. Where they have one in that as well, this is
+/// refused, unless they give one back first; where they wait, they wait no longer.
+pub fn onto_another(rng: &mut ChaCha8Rng, there: &str) -> Change {
     let id = rng.random_range(CROWDED);
     let statement = format!(
         "update seatkeeper.sessions s set starts_at = other.starts_at, ends_at = other.ends_at
@@ -23,7 +24,7 @@ pub fn onto_another(rng: &mut ChaCha8Rng) -> Change {
                from seatkeeper.bookings b join seatkeeper.bookings c using (user_id)
                join seatkeeper.sessions o on o.session_id = c.session_id
                where b.session_id = {id} and c.session_id <> {id}
-                 and b.status = 'CONFIRMED' and c.status = 'CONFIRMED' limit 1) other
+                 and b.status = 'CONFIRMED' and c.status = '{there}' limit 1) other
          where s.session_id = {id}"
     );
     Change { table: Table::Sessions, rows: vec![id], moves: true, statement }

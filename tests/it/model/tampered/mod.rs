@@ -1,5 +1,7 @@
 //! The checker itself, put to the test: a real history in which one thing was changed must be complained of, by name.
 
+mod places;
+
 use std::sync::Arc;
 
 use chrono::TimeDelta;
@@ -14,7 +16,7 @@ use crate::support::TestDb;
 /// A small load, answered by one worker while it is asked.
 async fn real() -> (Arc<Load>, TestDb, History) {
     let db = TestDb::new().await;
-    let load = Load::prepare(db.pool.clone(), seed(), 1_500).await;
+    let load = Load::prepare(db.pool.clone(), seed(), 3_000).await;
     println!("seed {}", load.seed);
     load.allow(load.total);
     let mut worker = db.worker();
@@ -210,6 +212,9 @@ async fn the_checker_knows_who_came_first_and_what_producers_were_told() {
         found(&changed, &calls)
     };
     assert!(overtaken(&|asked| history.lane(asked) == Some(1)).contains(&About::Arrival));
+    assert!(
+        overtaken(&|asked| asked.kind == "book" && history.lane(asked) == Some(9)).contains(&About::Arrival)
+    );
     assert_eq!(overtaken(&|asked| asked.kind == "grant_credits"), [About::Grant]);
 
     let told = |change: &dyn Fn(&mut Call) -> bool| {
