@@ -71,7 +71,7 @@ impl Worker {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_workers_lose_nothing_and_answer_nothing_twice() {
     let db = TestDb::new().await;
-    let load = Load::prepare(db.pool.clone(), seed(), scaled(4_000)).await;
+    let load = Load::prepare(db.pool.clone(), seed(), scaled(6_000)).await;
     println!("seed {}", load.seed);
     let mut rng = load.rng(2_000);
     let mut workers: Vec<Worker> = (0..3).map(|number| Worker::start(&db.url, number)).collect();
@@ -110,7 +110,7 @@ async fn killed_workers_lose_nothing_and_answer_nothing_twice() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_crashes_under_load_loses_nothing_and_no_worker() {
     let mut server = own_server().await;
-    let load = Load::prepare(server.pool(), seed(), scaled(3_000)).await;
+    let load = Load::prepare(server.pool(), seed(), scaled(5_000)).await;
     println!("seed {}", load.seed);
     let url = server.url();
     let workers = ["1", "7", "500"].map(|batch| Process::run(&url, &["--no-http", "--batch", batch]));

@@ -19,7 +19,7 @@ use super::{owner, stage};
 use crate::support::until_in_task;
 
 /// Calls for requests, to one change of the catalog.
-const REQUESTS_A_CHANGE: u32 = 12;
+const REQUESTS_A_CHANGE: u32 = 10;
 const PRODUCERS: u32 = 4;
 const OWNERS: u64 = 4;
 /// How many calls the producers may be ahead of the owners, who wait for lanes: more than all steps at once and a change.

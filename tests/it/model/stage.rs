@@ -55,12 +55,12 @@ pub async fn lay_out(pool: &PgPool) {
              -- Has started, and can be booked all the same
              (33, 9, '-1 hour', '30 minutes', 4, 'SCHEDULED', '30 days', null),
              -- Start while the load is on
-             (34, 9, '2 seconds', '10 seconds', 4, 'SCHEDULED', '2 seconds', '2 seconds'),
-             (35, 10, '5 seconds', '10 seconds', 3, 'SCHEDULED', '5 seconds', '3 seconds'),
-             (36, 11, '10 seconds', '1 minute', 5, 'SCHEDULED', '15 seconds', '8 seconds'),
+             (34, 9, '1 second', '10 seconds', 9, 'SCHEDULED', '1 second', '1 second'),
+             (35, 10, '3 seconds', '10 seconds', 4, 'SCHEDULED', '3 seconds', '2 seconds'),
+             (36, 11, '6 seconds', '1 minute', 5, 'SCHEDULED', '8 seconds', '5 seconds'),
              (37, 12, '20 days', '1 hour', 2, 'CANCELLED', null, null),
              -- Close while it is on, for one thing and the other
-             (38, 12, '21 days', '1 hour', 2, 'SCHEDULED', '4 seconds', null),
+             (38, 12, '21 days', '1 hour', 2, 'SCHEDULED', '3 seconds', null),
              (39, 9, '22 days', '1 hour', 3, 'SCHEDULED', null, '0 seconds'),
              (40, 10, '70 years', '1 year', 1, 'SCHEDULED', null, null)
          ) special (n, semester_id, starts, lasts, capacity, status, books, cancels)"

@@ -50,12 +50,16 @@ pub async fn run(load: Arc<Load>, mut rng: ChaCha8Rng, requests_a_change: u32) {
     while let Ok(asked) = load.asked.acquire_many(requests_a_change).await {
         asked.forget();
         turn += 1;
-        let changes = match turn % 12 {
-            3 => vec![semesters::too_few_places(&mut rng)],
+        // What is drawn seldom hits what it is after; so every other turn is for something that is sure to occur.
+        let changes = match turn % 24 {
+            2 | 10 | 18 => vec![semesters::reopened()],
+            4 => vec![semesters::too_few_places(&mut rng)],
             6 => vec![sessions::too_few_places(&mut rng)],
-            9 => vec![sessions::onto_another(&mut rng, "CONFIRMED")],
-            1 | 7 => vec![sessions::onto_another(&mut rng, "WAITLISTED")],
-            0 | 4 | 8 => vec![semesters::reopened()],
+            8 => vec![sessions::onto_another(&mut rng, "CONFIRMED")],
+            12 | 16 => vec![sessions::onto_another(&mut rng, "WAITLISTED")],
+            14 | 22 => vec![sessions::one_place_more()],
+            20 => vec![sessions::brought_back()],
+            0 => vec![sessions::wandered(&mut rng)],
             _ => draw(&mut rng),
         };
         let statements = statements(changes);

@@ -30,6 +30,37 @@ pub fn onto_another(rng: &mut ChaCha8Rng, there: &str) -> Change {
     Change { table: Table::Sessions, rows: vec![id], moves: true, statement }
 }
 
+/// One place more, where somebody waits who waits elsewhere at the same time.
+pub fn one_place_more() -> Change {
+    let statement = "update seatkeeper.sessions set capacity = confirmed_count + 1
+         where session_id = (select b.session_id
+                             from seatkeeper.bookings b
+                             join seatkeeper.bookings c on c.user_id = b.user_id and c.session_id <> b.session_id
+                                  and c.starts_at < b.ends_at and b.starts_at < c.ends_at
+                             join seatkeeper.sessions s on s.session_id = b.session_id
+                             where b.status = 'WAITLISTED' and c.status = 'WAITLISTED' and s.status = 'SCHEDULED'
+                               and s.starts_at > clock_timestamp()
+                             order by random() limit 1)";
+    Change { table: Table::Sessions, rows: CROWDED.collect(), moves: false, statement: statement.to_owned() }
+}
+
+/// Out of the past comes a session that somebody is in who has left the semester meanwhile.
+pub fn brought_back() -> Change {
+    let (first, last) = (WANDERING.start(), WANDERING.end());
+    let statement = format!(
+        "update seatkeeper.sessions set {}
+         where starts_at <= clock_timestamp() and session_id = (
+             select s.session_id from seatkeeper.bookings b join seatkeeper.sessions s using (session_id)
+             where s.session_id between {first} and {last} and b.status <> 'CANCELLED'
+               and s.starts_at <= clock_timestamp()
+               and not exists (select from seatkeeper.enrollments e
+                               where e.user_id = b.user_id and e.semester_id = s.semester_id and e.is_active)
+             order by random() limit 1)",
+        shift("+", AWAY)
+    );
+    Change { table: Table::Sessions, rows: WANDERING.collect(), moves: true, statement }
+}
+
 pub fn draw(rng: &mut ChaCha8Rng) -> Change {
     let crowded = rng.random_range(CROWDED);
     let any = rng.random_range(1..=SESSIONS);
@@ -112,7 +143,7 @@ fn back_on_the_grid(rng: &mut ChaCha8Rng) -> String {
 }
 
 /// From the future into the past, with the bookings; or back, which happens more often.
-fn wandered(rng: &mut ChaCha8Rng) -> Change {
+pub fn wandered(rng: &mut ChaCha8Rng) -> Change {
     let id = rng.random_range(WANDERING);
     let (way, so_far) = if rng.random_bool(0.45) { ("-", ">") } else { ("+", "<=") };
     let mut change = Change::of(Table::Sessions, id, &shift(way, AWAY));

@@ -16,7 +16,7 @@ use crate::support::TestDb;
 /// A small load, answered by one worker while it is asked.
 async fn real() -> (Arc<Load>, TestDb, History) {
     let db = TestDb::new().await;
-    let load = Load::prepare(db.pool.clone(), seed(), 3_000).await;
+    let load = Load::prepare(db.pool.clone(), seed(), 4_000).await;
     println!("seed {}", load.seed);
     load.allow(load.total);
     let mut worker = db.worker();
