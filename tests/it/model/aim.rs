@@ -21,11 +21,7 @@ pub async fn at_something(
 ) -> Option<Request> {
     let job: Option<Job> = match request.job() {
         Job::Unenroll(asked) if rng.random_bool(0.4) => Some(enrollment(asked, connection, rng).await.into()),
-        Job::Book(asked) => match rng.random_range(0..10) {
-            0 => None,
-            1..5 => enroll_first(asked, connection).await.map(Job::from),
-            _ => place(asked, connection, rng).await.map(Job::from),
-        },
+        Job::Book(asked) => book(asked, connection, rng).await,
         Job::CancelBooking(asked) => booking(asked, connection, rng).await.map(Job::from),
         Job::RecordAttendance(asked) => attended(asked, connection, rng).await.map(Job::from),
         _ => None,
@@ -78,18 +74,9 @@ async fn enroll_first(asked: &Book, connection: &mut PgConnection) -> Option<Enr
     Some(Enroll { user_id: user(user_id), semester_id: semester(semester_id) })
 }
 
-/// A session that the user can book; often one at the time of another one that the user waits for.
-async fn place(asked: &Book, connection: &mut PgConnection, rng: &mut ChaCha8Rng) -> Option<Book> {
-    let sql = if rng.random_bool(0.4) {
-        "select s.semester_id, e.user_id, s.session_id
-         from seatkeeper.enrollments e join seatkeeper.sessions s using (semester_id)
-         where e.user_id = $1 and e.is_active and s.status = 'SCHEDULED'
-           and coalesce(s.booking_closes_at, s.starts_at - interval '24 hours') > clock_timestamp()
-           and not exists (select from seatkeeper.bookings b
-                           where b.user_id = $1 and b.session_id = s.session_id and b.status <> 'CANCELLED')
-         order by random() limit 1"
-    } else {
-        "select s.semester_id, e.user_id, s.session_id
+/// A session that the user can book, often one at the time of another one that the user waits for; or an enrollment first.
+async fn book(asked: &Book, connection: &mut PgConnection, rng: &mut ChaCha8Rng) -> Option<Job> {
+    let at_the_same_time = "select s.semester_id, e.user_id, s.session_id
          from seatkeeper.enrollments e
          join seatkeeper.sessions s using (semester_id)
          join seatkeeper.bookings w on w.user_id = e.user_id and w.status = 'WAITLISTED'
@@ -98,11 +85,27 @@ async fn place(asked: &Book, connection: &mut PgConnection, rng: &mut ChaCha8Rng
            and coalesce(s.booking_closes_at, s.starts_at - interval '24 hours') > clock_timestamp()
            and not exists (select from seatkeeper.bookings b
                            where b.user_id = $1 and b.session_id = s.session_id and b.status <> 'CANCELLED')
-         order by random() limit 1"
+         order by random() limit 1";
+    let any = "select s.semester_id, e.user_id, s.session_id
+         from seatkeeper.enrollments e join seatkeeper.sessions s using (semester_id)
+         where e.user_id = $1 and e.is_active and s.status = 'SCHEDULED'
+           and coalesce(s.booking_closes_at, s.starts_at - interval '24 hours') > clock_timestamp()
+           and not exists (select from seatkeeper.bookings b
+                           where b.user_id = $1 and b.session_id = s.session_id and b.status <> 'CANCELLED')
+         order by random() limit 1";
+    let queries: &[&'static str] = match rng.random_range(0..10) {
+        0 => return None,
+        1..4 => &[],
+        4..6 => &[any],
+        _ => &[at_the_same_time, any],
     };
-    let (_, user_id, session_id) =
-        some(sql, (asked.user_id.get(), asked.session_id.get()), connection).await?;
-    Some(Book { user_id: user(user_id), session_id: session(session_id) })
+    let pair = (asked.user_id.get(), asked.session_id.get());
+    for sql in queries {
+        if let Some((_, user_id, session_id)) = some(sql, pair, connection).await {
+            return Some(Book { user_id: user(user_id), session_id: session(session_id) }.into());
+        }
+    }
+    enroll_first(asked, connection).await.map(Job::from)
 }
 
 /// A booking of the user or of anybody, by its own name or the session's.

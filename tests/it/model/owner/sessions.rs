@@ -30,17 +30,20 @@ pub fn onto_another(rng: &mut ChaCha8Rng, there: &str) -> Change {
     Change { table: Table::Sessions, rows: vec![id], moves: true, statement }
 }
 
-/// One place more, where somebody waits who waits elsewhere at the same time.
+/// One place more, where somebody waits; preferably somebody who waits elsewhere at the same time.
 pub fn one_place_more() -> Change {
     let statement = "update seatkeeper.sessions set capacity = confirmed_count + 1
          where session_id = (select b.session_id
                              from seatkeeper.bookings b
-                             join seatkeeper.bookings c on c.user_id = b.user_id and c.session_id <> b.session_id
-                                  and c.starts_at < b.ends_at and b.starts_at < c.ends_at
+                             join seatkeeper.users u on u.user_id = b.user_id and u.is_active
                              join seatkeeper.sessions s on s.session_id = b.session_id
-                             where b.status = 'WAITLISTED' and c.status = 'WAITLISTED' and s.status = 'SCHEDULED'
+                             where b.status = 'WAITLISTED' and s.status = 'SCHEDULED'
                                and s.starts_at > clock_timestamp()
-                             order by random() limit 1)";
+                             order by exists (select from seatkeeper.bookings c
+                                              where c.user_id = b.user_id and c.session_id <> b.session_id
+                                                and c.status = 'WAITLISTED'
+                                                and c.starts_at < b.ends_at and b.starts_at < c.ends_at) desc,
+                                      random() limit 1)";
     Change { table: Table::Sessions, rows: CROWDED.collect(), moves: false, statement: statement.to_owned() }
 }
 
