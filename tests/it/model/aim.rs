@@ -12,6 +12,7 @@ use seatkeeper_jobs::{Job, Request};
 use sqlx::PgConnection;
 
 use super::asks::{semester, session, user, with_job};
+use super::stage::SESSIONS;
 
 /// The same request for something that is there, if there is anything. Not every time.
 pub async fn at_something(
@@ -23,7 +24,9 @@ pub async fn at_something(
         Job::Unenroll(asked) if rng.random_bool(0.4) => Some(enrollment(asked, connection, rng).await.into()),
         Job::Book(asked) => book(asked, connection, rng).await,
         Job::CancelBooking(asked) => booking(asked, connection, rng).await.map(Job::from),
-        Job::RecordAttendance(asked) => attended(asked, connection, rng).await.map(Job::from),
+        Job::RecordAttendance(asked) if asked.session_id.get() <= SESSIONS => {
+            attended(asked, connection, rng).await.map(Job::from)
+        }
         _ => None,
     };
     job.map(|job| with_job(request, job))

@@ -86,8 +86,8 @@ fn draw_job(rng: &mut ChaCha8Rng) -> Job {
         890..898 => {
             // Mostly the last one, or one that is not there; anything else only so often that people are still enrolled.
             let semester_id = match rng.random_range(0..10) {
-                0..5 => semester(SEMESTERS),
-                5 | 6 => semester(SEMESTERS + 1),
+                0..4 => semester(SEMESTERS),
+                4..7 => semester(SEMESTERS + 1),
                 _ => semester_id,
             };
             cancel_semester(semester_id.get(), rng.random_bool(0.5).then_some("rain")).into()

@@ -56,9 +56,9 @@ pub async fn run(load: Arc<Load>, mut rng: ChaCha8Rng, requests_a_change: u32) {
             4 => vec![semesters::too_few_places(&mut rng)],
             6 => vec![sessions::too_few_places(&mut rng)],
             8 => vec![sessions::onto_another(&mut rng, "CONFIRMED")],
-            12 | 16 => vec![sessions::onto_another(&mut rng, "WAITLISTED")],
+            12 => vec![sessions::onto_another(&mut rng, "WAITLISTED")],
             14 | 22 => vec![sessions::one_place_more()],
-            20 => vec![sessions::brought_back()],
+            16 | 20 => vec![sessions::brought_back()],
             0 => vec![sessions::wandered(&mut rng)],
             _ => draw(&mut rng),
         };
