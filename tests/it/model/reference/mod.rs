@@ -26,6 +26,7 @@ pub struct User {
 /// The part of a semester that its owners decide on, as `catalog_changes` records it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Semester {
+    pub name: String,
     pub status: String,
     pub max_players: Option<i64>,
     pub enrollment_cost: i64,

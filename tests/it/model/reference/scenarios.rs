@@ -23,6 +23,7 @@ impl Scene {
     fn new() -> Self {
         let mut scene = Self { model: Model::default(), now: DateTime::UNIX_EPOCH, given: 0 };
         let semester = Semester {
+            name: String::new(),
             status: "ENROLLMENT_OPEN".to_owned(),
             max_players: None,
             enrollment_cost: 3,
