@@ -19,7 +19,7 @@ fn result<'a>(history: &'a mut History, at: usize, field: &str) -> &'a mut Value
 }
 
 /// A booking of which this is so.
-fn booking<'a>(history: &'a mut History, is: impl Fn(&Booking) -> bool) -> &'a mut Booking {
+fn booking(history: &mut History, is: impl Fn(&Booking) -> bool) -> &mut Booking {
     history.end.bookings.values_mut().find(|booking| is(booking)).expect("there is such a booking")
 }
 
