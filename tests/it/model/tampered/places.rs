@@ -201,11 +201,17 @@ fn owners(tampering: &Tampering<'_>, history: &History) {
 
     // A place that nobody filled
     tampering.only(About::Waiting, |h| h.end.marks = 1);
-    let sessions = 0..history.end.sessions.len();
-    let unfilled = sessions.map(|session| abouts(history, |h| widen(h, session)));
-    let unfilled: Vec<Vec<About>> = unfilled.collect();
-    assert!(unfilled.contains(&vec![About::Waiting]), "seed {}: {unfilled:?}", tampering.load.seed);
-    assert!(unfilled.iter().flatten().all(|about| *about == About::Waiting), "{unfilled:?}");
+    // Not in every session somebody waits who could take it.
+    let unfilled = (0..history.end.sessions.len()).any(|session| {
+        let found = abouts(history, |h| widen(h, session));
+        assert!(
+            found.iter().all(|about| *about == About::Waiting),
+            "seed {}: {found:?}",
+            tampering.load.seed
+        );
+        !found.is_empty()
+    });
+    assert!(unfilled, "seed {}: nobody waits", tampering.load.seed);
 }
 
 /// Its owner adds a place at the very end, and no worker looks at it.
