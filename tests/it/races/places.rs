@@ -9,11 +9,11 @@ use uuid::Uuid;
 
 use super::{APPLIED, answer, answered, batches_wait, hold, patient, patient_with, refused, start};
 use crate::booking::{applied, book, booked, bookings, cancel, enroll_all, session, stage};
-use crate::support::TestDb;
+use crate::support::{TestDb, until};
 
 const JOINING: i64 = 60;
 
-/// Red without: the lane lock; tickets from a sequence, in `prefetch.draw`.
+/// Red without: tickets from a sequence, in `prefetch.draw`. (Without the lane lock, that of the session keeps the order.)
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn race_b03_those_who_join_at_once_wait_in_the_order_in_which_they_came() {
     let db = stage(JOINING + 1).await;
@@ -243,5 +243,53 @@ async fn race_10_a_waiter_deactivated_meanwhile_is_passed_over() {
     let back = while_changed(&db, change, cancel(1, 1)).await;
     assert_eq!(db.receipt(back).await.result.unwrap()["promoted_bookings"], json!([next]));
     assert_eq!(applied(&db, cancel(2, 1)).await["promoted_bookings"], json!([]));
+    db.assert_sound().await;
+}
+
+/// Red without: the lock on the users concerned in `follow_sessions`.
+#[tokio::test]
+async fn race_10_a_move_waits_for_the_batches_that_its_users_are_in() {
+    let db = two_lanes(3).await;
+    db.run("update seatkeeper.sessions set starts_at = starts_at + interval '9 hours', ends_at = ends_at + interval '9 hours' where session_id = 2").await;
+    booked(&db, 1, 1).await;
+    let wait = booked(&db, 2, 1).await;
+    // In lane 2 a batch has user 2, who takes a place there, and waits for user 3.
+    let blocker = hold(&db, "select from seatkeeper.users where user_id = 3 for update").await;
+    let (place, other) = (Uuid::now_v7(), Uuid::now_v7());
+    db.ask(place, book(2, 2)).await;
+    db.ask(other, cancel(3, 2)).await;
+    let turn = start(patient(&db));
+    batches_wait(&db, 1).await;
+    // Meanwhile the session in which user 2 waits is moved onto that time.
+    let pool = db.pool.clone();
+    let owner = tokio::spawn(async move {
+        let onto = "update seatkeeper.sessions s set starts_at = o.starts_at, ends_at = o.ends_at
+                    from seatkeeper.sessions o where s.session_id = 1 and o.session_id = 2";
+        sqlx::query(onto).execute(&pool).await.unwrap();
+    });
+    until("the owner waits for the batch", async || {
+        let waiting = "select count(*) = 1 from pg_stat_activity where datname = current_database()
+                       and wait_event_type = 'Lock' and query like 'update seatkeeper.sessions%'";
+        owner.is_finished() || db.value::<bool>(waiting).await
+    })
+    .await;
+    assert!(!owner.is_finished(), "the move did not wait");
+    blocker.rollback().await.unwrap();
+    answered(turn).await;
+    owner.await.unwrap();
+
+    let result = db.receipt(place).await.result.unwrap();
+    assert_eq!((&result["status"], &result["superseded_bookings"]), (&json!("CONFIRMED"), &json!([])));
+    let later: bool = db
+        .value(&format!(
+            "select (select max(change_seq) from seatkeeper.catalog_changes)
+                  > (select answer_seq from seatkeeper.requests where request_id = '{place}')"
+        ))
+        .await;
+    assert!(later, "the move was numbered after the answers that it had to wait for");
+    let ended: String = db
+        .value(&format!("select cancelled_because from seatkeeper.bookings where booking_id = {wait}"))
+        .await;
+    assert_eq!(ended, "superseded");
     db.assert_sound().await;
 }
