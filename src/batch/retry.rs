@@ -221,7 +221,18 @@ impl Worker {
     /// The mark of a session whose filling failed alone: later, so that the lane's requests are answered meanwhile.
     async fn put_off(&mut self, mark: i64, error: &BatchError) -> Turn {
         self.limit = 1;
-        let put_off = sqlx::query!(
+        match self.put_off_mark(mark, error).await {
+            Ok(()) => Turn::Again(Duration::ZERO),
+            Err(error) => {
+                tracing::warn!(error = %crate::postgres::describe(&error), "a fill could not be put off");
+                Turn::Away(self.pause())
+            }
+        }
+    }
+
+    async fn put_off_mark(&self, mark: i64, error: &BatchError) -> sqlx::Result<()> {
+        let mut transaction = self.transactions.begin().await?;
+        sqlx::query!(
             "-- retry.put_off
              update seatkeeper.fill_marks
              set attempts = attempts + 1, last_error = $2,
@@ -231,15 +242,9 @@ impl Worker {
             error.to_string(),
             self.limits.retry_after.as_secs_f64()
         )
-        .execute(self.transactions.pool())
-        .await;
-        match put_off {
-            Ok(_) => Turn::Again(Duration::ZERO),
-            Err(error) => {
-                tracing::warn!(error = %crate::postgres::describe(&error), "a fill could not be put off");
-                Turn::Away(self.pause())
-            }
-        }
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await
     }
 
     /// Records an attempt; gives what to tell when it was the last one.

@@ -118,3 +118,34 @@ fn tests_await_conditions_and_hide_nothing() {
     let spoken = spoken(&["tests", "jobs/tests"], &words, |_| false);
     assert!(spoken.is_empty(), "{spoken:#?}");
 }
+
+/// Every race of the map has its test and its mutants, and every mutant has a race.
+#[test]
+fn the_race_map_is_what_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let map = std::fs::read_to_string(root.join("tests/it/races/README.md")).unwrap();
+    let rows: Vec<Vec<&str>> = map
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| race "))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let quoted = |cell: usize| {
+        let cells = rows.iter().map(move |row| row[cell]);
+        let names = cells.flat_map(|text| text.split('`').skip(1).step_by(2));
+        names.map(str::to_owned).collect::<std::collections::BTreeSet<_>>()
+    };
+    let sources: String = files(&["tests/it/races"], &["rs"]).into_iter().map(|(_, text)| text).collect();
+    let written: std::collections::BTreeSet<String> = sources
+        .split("#[tokio::test")
+        .skip(1)
+        .filter_map(|test| test.split("async fn ").nth(1)?.split('(').next().map(str::to_owned))
+        .collect();
+    assert_eq!(quoted(4), written, "the tests of the races");
+    let mutants = files(&["tests/mutants"], &["mutant"]).into_iter();
+    let mutants = mutants.map(|(path, _)| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    assert_eq!(quoted(5), mutants, "the mutants");
+    let guards = std::fs::read_to_string(root.join("src/doctor/guards.txt")).unwrap();
+    for guard in quoted(3) {
+        assert!(guards.lines().any(|line| line.ends_with(&format!(" {guard}"))), "no guard {guard}");
+    }
+}

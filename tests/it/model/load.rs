@@ -110,7 +110,7 @@ impl Load {
         self.allowance.add_permits(usize::try_from(calls).unwrap());
     }
 
-    /// Asks everything, as far as the allowance goes, and changes the catalog meanwhile.
+    /// Asks everything, as far as the allowance goes, and changes the catalog meanwhile; and once more when all is answered.
     pub async fn run(self: &Arc<Self>) {
         let mut producers = JoinSet::new();
         for number in 0..PRODUCERS {
@@ -128,6 +128,7 @@ impl Load {
         while let Some(done) = owners.join_next().await {
             done.unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
         }
+        owner::change_last(self).await;
     }
 
     /// A stream of randomness of its own for everybody who takes part.

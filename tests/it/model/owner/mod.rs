@@ -1,6 +1,7 @@
 //! The owners of the catalog: they close, open, reprice, widen, narrow, set deadlines, move and call off sessions, and
 //! send users away, while requests wait.
 
+mod last;
 mod semesters;
 mod sessions;
 
@@ -13,6 +14,8 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use super::load::{Load, Tally};
 use super::producer::is_passing;
 use super::stage::{FICKLE_USERS, USERS};
+
+pub use last::change_last;
 
 /// The tables in the order in which everybody locks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,7 +65,11 @@ pub async fn run(load: Arc<Load>, mut rng: ChaCha8Rng, requests_a_change: u32) {
             0 => vec![sessions::wandered(&mut rng)],
             _ => draw(&mut rng),
         };
-        let statements = statements(changes);
+        let mut statements = statements(changes);
+        if rng.random_bool(0.3) {
+            // Takes a while before it ends: whoever does not wait for it sees the rows as they were.
+            statements.push("select count(*) from generate_series(1, 200000)".to_owned());
+        }
         let keep = rng.random_bool(0.85);
         let mut connection = load.connection().await;
         let began = std::time::Instant::now();
