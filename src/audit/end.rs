@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use seatkeeper_jobs::{BookingId, EnrollmentId, SemesterId, SessionId, UserId};
+
 use super::findings::{About, Audit, compare as compare_rows};
 use super::history::History;
 use super::rows::{Attendance, Booking, Enrollment, LedgerRow, Semester, Session, User};
@@ -11,30 +13,29 @@ use crate::decide::World;
 pub(super) fn compare(history: &History, world: World, audit: &mut Audit) {
     let found = &mut audit.findings;
 
-    // Whoever is named nowhere is there all the same; so only rows that are stored can differ.
     let mut users = BTreeMap::new();
     for &id in history.users.keys() {
         if let Ok(Some(user)) = world.user(id) {
             users.insert(id, User { is_active: user.is_active, balance: user.balance });
         }
     }
-    let about = |id: seatkeeper_jobs::UserId| About::User { user_id: id.get() };
+    let about = |id: UserId| About::User { user_id: id.get() };
     audit.users = compare_rows(&history.users, &users, about, found);
 
     let known = history.semesters.keys().filter_map(|&id| Some((id, world.semester(id).ok()??)));
     let semesters = known.map(|(id, semester)| (id, Semester::from(semester))).collect();
-    let about = |id: seatkeeper_jobs::SemesterId| About::Semester { semester_id: id.get() };
+    let about = |id: SemesterId| About::Semester { semester_id: id.get() };
     compare_rows(&history.semesters, &semesters, about, found);
 
     let known = history.sessions.keys().filter_map(|&id| Some((id, world.session(id).ok()??)));
     let sessions = known.map(|(id, session)| (id, Session::from(session))).collect();
-    let about = |id: seatkeeper_jobs::SessionId| About::Session { session_id: id.get() };
+    let about = |id: SessionId| About::Session { session_id: id.get() };
     compare_rows(&history.sessions, &sessions, about, found);
 
     let changes = world.into_changes();
     let enrolled = changes.enrolled.into_iter();
     let enrollments = enrolled.map(|each| (each.enrollment_id, Enrollment::from(each))).collect();
-    let about = |id: seatkeeper_jobs::EnrollmentId| About::Enrollment { enrollment_id: id.get() };
+    let about = |id: EnrollmentId| About::Enrollment { enrollment_id: id.get() };
     audit.enrollments = compare_rows(&history.enrollments, &enrollments, about, found);
 
     let ledger = changes.ledger.into_iter().map(LedgerRow::of).collect();
@@ -46,11 +47,11 @@ pub(super) fn compare(history: &History, world: World, audit: &mut Audit) {
 
     let booked = changes.booked.into_iter();
     let bookings = booked.map(|each| (each.booking_id, Booking::from(each))).collect();
-    let about = |id: seatkeeper_jobs::BookingId| About::Booking { booking_id: id.get() };
+    let about = |id: BookingId| About::Booking { booking_id: id.get() };
     audit.bookings = compare_rows(&history.bookings, &bookings, about, found);
 
     let recorded = changes.attendance.into_iter();
     let attendance = recorded.map(|each| (each.booking_id, Attendance::from(each))).collect();
-    let about = |id: seatkeeper_jobs::BookingId| About::Attendance { booking_id: id.get() };
+    let about = |id: BookingId| About::Attendance { booking_id: id.get() };
     compare_rows(&history.attendance, &attendance, about, found);
 }
