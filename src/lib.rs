@@ -3,6 +3,9 @@
 //! A reader follows one request in five hops: `jobs/src/enroll.rs` (what is asked), [`queue`] (how it arrives),
 //! [`batch`] (how it is made once), [`decide`] (the rule), [`metrics`] (what the operator sees).
 //!
+//! Whether all of it came out right is what [`audit`] says: it executes the stored requests once more, one at a time, by the
+//! same rules.
+//!
 //! # Architecture invariants
 //!
 //! Kept by tests (`tests/it/tidy.rs`) and lints:
@@ -16,6 +19,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on has failed"))]
 
+pub mod audit;
 pub mod batch;
 pub mod decide;
 pub mod doctor;

@@ -1,6 +1,7 @@
 //! Integration tests: real PostgreSQL, a database per test.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod audit;
 mod bad_input;
 mod booking;
 mod crash;

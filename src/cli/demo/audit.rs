@@ -10,7 +10,6 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::crowd::Heard;
-use super::history::replay;
 use super::plan::CUP;
 use super::sessions::{Bookings, bookings};
 use super::stored::{Stored, read_requests};
@@ -79,8 +78,12 @@ pub struct Order {
     pub fills_replayed: usize,
     /// Bookings that were compared in the end.
     pub bookings_compared: usize,
-    /// Those of all these that came out otherwise.
+    /// Answers, fills, and rows in the end that came out otherwise.
     pub differing: usize,
+    /// The first of them: it entails others.
+    pub first_differing: Option<String>,
+    /// Where the working out had to stop.
+    pub not_covered: Option<String>,
 }
 
 /// What the database says, next to what the crowd says.
@@ -105,7 +108,7 @@ pub struct Audit {
 pub async fn audit(pool: &PgPool, asks: &[Request], heard: &[Heard], seats: i64) -> Result<Audit, Failure> {
     let again = send_again(pool, asks).await?;
     let stored = read_requests(pool).await?;
-    let replayed = replay(pool, &stored).await?;
+    let replayed = seatkeeper::audit::audit(pool).await?;
     let mut audit = Audit {
         requests: Requests::default(),
         by_kind: BTreeMap::new(),
@@ -120,7 +123,9 @@ pub async fn audit(pool: &PgPool, asks: &[Request], heard: &[Heard], seats: i64)
             replayed: replayed.answers,
             fills_replayed: replayed.fills,
             bookings_compared: replayed.bookings,
-            differing: replayed.differing,
+            differing: replayed.findings.len(),
+            first_differing: replayed.findings.first().map(ToString::to_string),
+            not_covered: replayed.not_covered.map(|stop| stop.to_string()),
         },
         commits: 0,
         answered_by_them: 0,

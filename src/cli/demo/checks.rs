@@ -173,13 +173,18 @@ fn order(audit: &Audit) -> Check {
 
 fn replay(audit: &Audit) -> Check {
     let order = &audit.order;
-    let says = format!(
+    let mut says = format!(
         "{} answers and {} fills worked out again, one at a time: {} differ",
         grouped(order.replayed),
         grouped(order.fills_replayed),
         grouped(order.differing)
     );
+    for trouble in [&order.first_differing, &order.not_covered].into_iter().flatten() {
+        says.push_str("; ");
+        says.push_str(trouble);
+    }
     let holds = order.differing == 0
+        && order.not_covered.is_none()
         && order.replayed == audit.requests.asked
         && order.fills_replayed == audit.bookings.promotions.by_owners
         && order.bookings_compared == audit.bookings.booked;

@@ -5,11 +5,8 @@
 mod audit;
 mod checks;
 mod crowd;
-mod history;
 mod naive;
 mod plan;
-mod replay;
-mod replay_sessions;
 mod script;
 mod sequel;
 mod sessions;

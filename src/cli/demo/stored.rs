@@ -17,7 +17,6 @@ pub struct Stored {
     pub reason: Option<Reason>,
     pub result: Option<Value>,
     pub answer_seq: Option<i64>,
-    pub is_done: bool,
 }
 
 impl Stored {
@@ -44,7 +43,7 @@ impl Stored {
 pub async fn read_requests(pool: &PgPool) -> Result<Vec<Stored>, Failure> {
     let rows = sqlx::query!(
         r#"-- demo.requests
-           select r.request_id, r.kind, r.payload as "payload: Json<Value>", r.status, r.outcome, r.reason,
+           select r.request_id, r.kind, r.payload as "payload: Json<Value>", r.outcome, r.reason,
                   r.result as "result: Json<Value>", r.answer_seq
            from seatkeeper.requests r order by r.answer_seq"#
     )
@@ -61,7 +60,6 @@ pub async fn read_requests(pool: &PgPool) -> Result<Vec<Stored>, Failure> {
                 reason: row.reason.and_then(|reason| reason.parse().ok()),
                 result: row.result.map(|Json(result)| result),
                 answer_seq: row.answer_seq,
-                is_done: row.status == "done",
             })
         })
         .collect()

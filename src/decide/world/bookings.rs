@@ -122,7 +122,10 @@ impl World {
     }
 
     /// Those who wait in the session, in the order of their tickets; an error where the part that was read ends.
-    pub(in crate::decide) fn waiting(
+    ///
+    /// # Errors
+    /// When its waitlist was not prefetched.
+    pub fn waiting(
         &self,
         session: SessionId,
     ) -> Result<impl Iterator<Item = Result<BookingId, DecideError>>, DecideError> {

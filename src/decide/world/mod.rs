@@ -67,6 +67,12 @@ impl World {
         self.enrollment_ids.extend(ids);
     }
 
+    /// Takes back the numbers for enrollments and bookings that no decision has used.
+    pub fn take_back_numbers(&mut self) {
+        self.enrollment_ids.clear();
+        self.places.take_back_fresh();
+    }
+
     /// The user as of now.
     ///
     /// # Errors

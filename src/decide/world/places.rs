@@ -103,6 +103,10 @@ impl Places {
     pub(super) fn put_fresh(&mut self, ids: impl IntoIterator<Item = (BookingId, i64)>) {
         self.fresh.extend(ids);
     }
+
+    pub(super) fn take_back_fresh(&mut self) {
+        self.fresh.clear();
+    }
 }
 
 /// What the rules read.

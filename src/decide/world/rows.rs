@@ -52,18 +52,31 @@ impl SemesterStatus {
         matches!(self, Self::EnrollmentOpen | Self::InProgress)
     }
 
+    /// The name in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Draft => "DRAFT",
+            Self::EnrollmentOpen => "ENROLLMENT_OPEN",
+            Self::EnrollmentClosed => "ENROLLMENT_CLOSED",
+            Self::InProgress => "IN_PROGRESS",
+            Self::Completed => "COMPLETED",
+            Self::Cancelled => "CANCELLED",
+        }
+    }
+
     /// The status of this name in the database.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "DRAFT" => Self::Draft,
-            "ENROLLMENT_OPEN" => Self::EnrollmentOpen,
-            "ENROLLMENT_CLOSED" => Self::EnrollmentClosed,
-            "IN_PROGRESS" => Self::InProgress,
-            "COMPLETED" => Self::Completed,
-            "CANCELLED" => Self::Cancelled,
-            _ => return None,
-        })
+        let all = [
+            Self::Draft,
+            Self::EnrollmentOpen,
+            Self::EnrollmentClosed,
+            Self::InProgress,
+            Self::Completed,
+            Self::Cancelled,
+        ];
+        all.into_iter().find(|status| status.as_str() == name)
     }
 }
 
