@@ -220,6 +220,18 @@ fn closed_is_from_the_deadline_on() {
     ));
 }
 
+#[test]
+fn a_place_taken_in_this_batch_has_no_attendance_yet_and_can_be_given_one() {
+    let mut world = world(&in_two_days(1, 0), &[]);
+    booked(&mut world, 1);
+    let Applied::RecordAttendance(result) = applied(&mut world, &ask_at(attend(1), at(48 * HOUR))) else {
+        panic!("another kind")
+    };
+    assert_eq!(result.replaced, None);
+    let changes = world.into_changes();
+    assert_eq!(changes.attendance[0].booking_id, changes.booked[0].booking_id);
+}
+
 fn with_attendance(row: &Session) -> World {
     let mut world = world(row, &[(1, Confirmed)]);
     world.put_attendance(booking(10), None);

@@ -269,6 +269,8 @@ impl Places {
         self.of_user.entry(user_id).or_default().push(booking_id);
         self.bookings.insert(booking_id, Known { before: None, now: booking });
         self.made.push(booking_id);
+        // Nobody can have recorded anything of a booking that did not exist.
+        self.put_attendance(booking_id, None);
         Ok(booking_id)
     }
 
