@@ -10,6 +10,7 @@ mod doctor;
 mod doors;
 mod embedded;
 mod enqueue_verb;
+mod histories;
 mod idempotency;
 mod import;
 mod metrics;
