@@ -2,4 +2,6 @@
 
 mod counterexamples;
 mod guards;
+mod rows;
 mod runs;
+mod snapshot;
