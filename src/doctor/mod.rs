@@ -5,6 +5,7 @@
 mod fills;
 mod guards;
 mod queue;
+mod roll_call;
 mod server;
 
 use serde::Serialize;
@@ -64,6 +65,7 @@ pub async fn examine(pool: &PgPool, workers: u16) -> sqlx::Result<Vec<Finding>> 
     // Half a schema has nothing to be compared with.
     if matches!(schema, Schema::Usable { .. }) {
         findings.push(guards::finding(&mut connection).await?);
+        findings.push(roll_call::finding(&mut connection).await?);
         findings.extend(queue_findings(&mut connection).await?);
         drop(connection);
         findings.extend(operate::pauses(pool).await?.iter().map(queue::pause_finding));
