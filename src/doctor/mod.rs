@@ -5,6 +5,7 @@
 mod fills;
 mod guards;
 mod queue;
+mod roll_call;
 mod server;
 
 use serde::Serialize;
@@ -12,8 +13,6 @@ use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::operate;
 use crate::postgres::{self, Schema};
-
-pub use guards::{Guard, MANIFEST, guards};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -66,6 +65,7 @@ pub async fn examine(pool: &PgPool, workers: u16) -> sqlx::Result<Vec<Finding>> 
     // Half a schema has nothing to be compared with.
     if matches!(schema, Schema::Usable { .. }) {
         findings.push(guards::finding(&mut connection).await?);
+        findings.push(roll_call::finding(&mut connection).await?);
         findings.extend(queue_findings(&mut connection).await?);
         drop(connection);
         findings.extend(operate::pauses(pool).await?.iter().map(queue::pause_finding));

@@ -32,20 +32,6 @@ async fn a_sound_installation_has_no_problem() {
 }
 
 #[tokio::test]
-async fn the_manifest_names_every_guard_of_the_schema() {
-    let db = TestDb::new().await;
-    let mut connection = db.pool.acquire().await.unwrap();
-    let guards = doctor::guards(&mut connection).await.unwrap();
-    assert!(guards.iter().all(|guard| guard.is_live));
-    let lines: String = guards.iter().map(|guard| format!("{}\n", guard.line)).collect();
-    assert!(lines.contains("constraint users chk_credit_balance_non_negative\n"));
-    assert!(
-        lines == doctor::MANIFEST,
-        "src/doctor/guards.txt does not fit the migrations; it has to be:\n{lines}"
-    );
-}
-
-#[tokio::test]
 async fn a_guard_that_is_gone_or_not_in_force_is_a_problem() {
     let db = TestDb::new().await;
     assert_eq!(found(&db, "guards").await.level, Level::Ok);
@@ -58,7 +44,7 @@ async fn a_guard_that_is_gone_or_not_in_force_is_a_problem() {
             "alter table seatkeeper.semesters drop constraint chk_enrolled_within_capacity;
           alter table seatkeeper.semesters add constraint chk_enrolled_within_capacity
               check (enrolled_count <= max_players) not valid",
-            "chk_enrolled_within_capacity is not in force",
+            "chk_enrolled_within_capacity is not validated",
         ),
         ("drop index seatkeeper.uq_active_enrollment", "uq_active_enrollment is missing"),
         (
@@ -79,6 +65,27 @@ async fn a_guard_that_is_gone_or_not_in_force_is_a_problem() {
     let report = cli_json(&db.url, &["doctor"], 1).await;
     let guards = report["findings"].as_array().unwrap().iter().find(|finding| finding["subject"] == "guards");
     assert_eq!(guards.unwrap()["level"], "problem");
+}
+
+#[tokio::test]
+async fn the_last_roll_call_is_told() {
+    let db = TestDb::new().await;
+    assert!(found(&db, "roll call").await.what.contains("none yet"));
+    db.roll_call(&["INV-01", "INV-02"]).await;
+    let finding = found(&db, "roll call").await;
+    assert!(finding.level == Level::Ok && finding.what.contains("2 invariants hold"), "{finding:?}");
+    db.roll_call(&[]).await;
+    let finding = found(&db, "roll call").await;
+    assert!(finding.level == Level::Ok && finding.what.contains("all 17 invariants hold"), "{finding:?}");
+    db.run("update seatkeeper.invariant_runs set finished_at = now() - interval '9 days'").await;
+    assert_eq!(found(&db, "roll call").await.level, Level::Warning);
+    db.run("alter table seatkeeper.attendance rename to presence").await;
+    db.roll_call(&["INV-B04"]).await;
+    let finding = found(&db, "roll call").await;
+    assert!(finding.level == Level::Warning && finding.what.contains("evaluated: INV-B04"), "{finding:?}");
+    db.roll_call(&["INV-B05"]).await;
+    let finding = found(&db, "roll call").await;
+    assert!(finding.level == Level::Problem && finding.what.contains("violated: INV-B05"), "{finding:?}");
 }
 
 #[tokio::test]

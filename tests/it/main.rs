@@ -13,6 +13,7 @@ mod enqueue_verb;
 mod histories;
 mod idempotency;
 mod import;
+mod invariants;
 mod metrics;
 mod migrations;
 mod model;

@@ -1,0 +1,9 @@
+//! The roll call: what it finds, what it cannot evaluate, and what it says.
+
+mod counterexamples;
+mod guards;
+mod rows;
+mod runs;
+mod scraped;
+mod snapshot;
+mod verb;
