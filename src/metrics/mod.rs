@@ -3,6 +3,7 @@
 //! What happens in this process is counted here, after the commit, by the recorder. What is shared state (queue,
 //! duplicates, pauses) is read from the database at each scrape, in [`shared`], and never counted per process.
 
+mod schedules;
 mod shared;
 
 use std::time::Duration;

@@ -98,9 +98,10 @@ impl SharedState {
         )
         .fetch_one(&mut *transaction)
         .await?;
+        let schedules = super::schedules::read(&mut transaction).await?;
         transaction.commit().await?;
 
-        let mut text = String::new();
+        let mut text = schedules;
         family(
             &mut text,
             "seatkeeper_queue_depth",
@@ -148,12 +149,12 @@ fn success(read: bool) -> String {
     text
 }
 
-fn family(text: &mut String, name: &str, kind: &str, help: &str) {
+pub(super) fn family(text: &mut String, name: &str, kind: &str, help: &str) {
     // Writing to a String cannot fail.
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
-fn sample(text: &mut String, name: &str, labels: &str, value: impl std::fmt::Display) {
+pub(super) fn sample(text: &mut String, name: &str, labels: &str, value: impl std::fmt::Display) {
     let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
     let _ = writeln!(text, "{name}{labels} {value}");
 }
