@@ -1,0 +1,4 @@
+//! The roll call: what it finds, what it cannot evaluate, and what it says.
+
+mod guards;
+mod runs;
