@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 #[path = "src/invariants/parse.rs"]
-#[allow(dead_code, reason = "the build only wants to know whether it can be read")]
+#[expect(dead_code, reason = "the build only wants to know whether it can be read")]
 mod parse;
 
 const INVARIANTS: &str = "monitoring/invariants";

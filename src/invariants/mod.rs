@@ -11,6 +11,7 @@ mod check;
 pub mod guards;
 mod parse;
 mod record;
+pub mod rules;
 mod run;
 
 pub use catalogue::{Selection, UnknownInvariant, catalogue, invariant};

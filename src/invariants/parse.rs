@@ -190,7 +190,13 @@ fn split(file: &str, text: &str) -> Result<(Vec<(String, String)>, String), BadF
             value.push_str(more.trim());
             continue;
         }
-        let Some((name, value)) = comment.strip_prefix(' ').and_then(|line| line.split_once(':')) else {
+        let field = comment.strip_prefix(' ').and_then(|line| line.split_once(':'));
+        let Some((name, value)) = field.filter(|(name, _)| is_snake(name)) else {
+            // The last field is followed by the SELECT, and comments on that.
+            if fields.last().is_some_and(|(last, _)| last == "repair") {
+                rest.push(line);
+                break;
+            }
             let field = fields.last().map_or("invariant", |(name, _)| name.as_str());
             return bad(field, &format!("`{line}` is neither `-- field: value` nor a continuation"));
         };
@@ -259,6 +265,8 @@ select user_id, semester_id from seatkeeper.enrollments;
         assert_eq!(invariant.repair, "Withdraw one. Then check again.");
         assert_eq!(invariant.select, "select user_id, semester_id from seatkeeper.enrollments");
         assert!(!invariant.takes_manifest && !invariant.counts_accepted);
+        let commented = good().replace("select user_id", "-- By the index; nothing else.\nselect user_id");
+        assert!(parse("INV-01_two_places.sql", &commented).unwrap().select.starts_with("-- By the index"));
         let locked = good().replace("uq_active_enrollment", "none: only locks hold this");
         let locked = parse("INV-01_two_places.sql", &locked).unwrap();
         assert_eq!((locked.guards.len(), locked.unguarded.as_deref()), (0, Some("only locks hold this")));
@@ -281,7 +289,8 @@ select user_id, semester_id from seatkeeper.enrollments;
             ("key", "not a list", changed("user_id, semester_id\n", "user_id,\n")),
             ("guards", "neither", changed("uq_active_enrollment", "none:")),
             ("manifest", "nothing else", changed("-- repair", "-- manifest: guards\n-- repair")),
-            ("repair", "neither", changed("--   Then", "--Then")),
+            ("summary", "neither", changed("--   two", "--two")),
+            ("note", "not known", changed("select user_id", "-- note: by the index\nselect user_id")),
             ("select", "no SELECT", changed("select user_id", "delete user_id")),
             ("select", "more than one", changed("from sea", "; select from sea")),
         ] {

@@ -35,7 +35,7 @@ async fn thirty_that_push_the_same_step_at_once_push_it_once() {
     let task = Task { chore: Schedule::RollCall, slot, step: 0 };
     let pushing = (0..30).map(|_| {
         let pool = db.pool.clone();
-        tokio::spawn(async move { push(&mut *pool.acquire().await.unwrap(), task, 0.0).await.unwrap() })
+        tokio::spawn(async move { push(&mut pool.acquire().await.unwrap(), task, 0.0).await.unwrap() })
     });
     let pushed =
         futures::future::join_all(pushing).await.into_iter().filter(|pushed| *pushed.as_ref().unwrap());
@@ -89,7 +89,7 @@ async fn a_slow_chore_is_never_run_over_itself() {
     let slot = db.value(slot).await;
     for step in 1..=4 {
         let task = Task { chore: Schedule::RollCall, slot, step };
-        push(&mut *db.pool.acquire().await.unwrap(), task, 0.0).await.unwrap();
+        push(&mut db.pool.acquire().await.unwrap(), task, 0.0).await.unwrap();
     }
     until("all of them have been fetched", async || {
         assert_eq!(at_it(&db).await, 1);
