@@ -6,6 +6,7 @@ mod fills;
 mod guards;
 mod queue;
 mod roll_call;
+mod schedules;
 mod server;
 
 use serde::Serialize;
@@ -67,6 +68,7 @@ pub async fn examine(pool: &PgPool, workers: u16) -> sqlx::Result<Vec<Finding>> 
         findings.push(guards::finding(&mut connection).await?);
         findings.push(roll_call::finding(&mut connection).await?);
         findings.extend(queue_findings(&mut connection).await?);
+        findings.extend(schedules::findings(&mut connection).await?);
         drop(connection);
         findings.extend(operate::pauses(pool).await?.iter().map(queue::pause_finding));
     }
@@ -101,6 +103,11 @@ fn schema_finding(schema: Schema) -> Finding {
         Schema::Older { applied, needed } => Finding::problem(
             "schema",
             format!("too old: migration {applied} is applied, {needed} is needed; nothing is worked off"),
+            UP,
+        ),
+        Schema::WithoutChores => Finding::problem(
+            "schema",
+            "the storage of the chores (schema apalis) is missing or too old; nothing is worked off",
             UP,
         ),
         Schema::Dirty { version } => Finding::problem(

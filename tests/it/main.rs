@@ -4,6 +4,7 @@
 mod audit;
 mod bad_input;
 mod booking;
+mod chores;
 mod crash;
 mod demo;
 mod doctor;
@@ -22,5 +23,6 @@ mod order;
 mod producer_examples;
 mod races;
 mod roles;
+mod schedule;
 mod support;
 mod tidy;
