@@ -25,6 +25,7 @@ pub mod decide;
 pub mod doctor;
 pub mod health;
 pub mod http;
+pub mod invariants;
 pub mod metrics;
 pub mod operate;
 pub mod postgres;

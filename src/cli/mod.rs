@@ -1,5 +1,6 @@
 //! The verbs, one file each. Here: their common ground.
 
+mod check;
 mod database;
 mod demo;
 mod doctor;
@@ -11,6 +12,7 @@ mod pause;
 mod progress;
 mod requests;
 mod roles;
+mod rules;
 mod run;
 mod words;
 
@@ -93,6 +95,10 @@ enum Verb {
     Resume(pause::Resume),
     /// Say what is wrong with an installation, and what to do
     Doctor(doctor::Doctor),
+    /// Call the roll: does everything hold that must hold?
+    Check(check::Check),
+    /// The alert rules of the invariants
+    Rules(rules::Rules),
     /// Make the roles of the database, or print the SQL that does
     Roles(roles::Roles),
     /// Ask: one request from flags, or many from a file
@@ -122,6 +128,8 @@ impl Verb {
             Self::Resume(verb) => verb.execute().await,
             Self::Doctor(verb) => verb.execute().await,
             Self::Roles(verb) => verb.execute().await,
+            Self::Check(verb) => verb.execute().await,
+            Self::Rules(verb) => verb.execute().await,
         }
     }
 }

@@ -13,8 +13,6 @@ use sqlx::{Connection, PgConnection, PgPool};
 use crate::operate;
 use crate::postgres::{self, Schema};
 
-pub use guards::{Guard, MANIFEST, guards};
-
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -3,6 +3,7 @@
 //! What happens in this process is counted here, after the commit, by the recorder. What is shared state (queue,
 //! duplicates, pauses) is read from the database at each scrape, in [`shared`], and never counted per process.
 
+mod invariants;
 mod shared;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use sqlx::PgPool;
 
 use crate::batch::{Report, Told};
 
+pub(crate) use invariants::INVARIANT_VIOLATIONS;
 pub use shared::SharedState;
 
 const REQUESTS: &str = "seatkeeper_requests_total";

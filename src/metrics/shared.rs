@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 
+use super::invariants;
+
 /// A scrape waits no longer than this for the database.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
 /// Scrapes closer together than this share one read.
@@ -98,6 +100,7 @@ impl SharedState {
         )
         .fetch_one(&mut *transaction)
         .await?;
+        let invariants = invariants::read(&mut transaction).await?;
         transaction.commit().await?;
 
         let mut text = String::new();
@@ -136,6 +139,7 @@ impl SharedState {
             "Known IDs that were sent with something else",
         );
         sample(&mut text, "seatkeeper_conflicts_total", "", counts.conflicts);
+        invariants::render(&mut text, &invariants);
         Ok(text)
     }
 }
@@ -148,12 +152,12 @@ fn success(read: bool) -> String {
     text
 }
 
-fn family(text: &mut String, name: &str, kind: &str, help: &str) {
+pub(super) fn family(text: &mut String, name: &str, kind: &str, help: &str) {
     // Writing to a String cannot fail.
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
-fn sample(text: &mut String, name: &str, labels: &str, value: impl std::fmt::Display) {
+pub(super) fn sample(text: &mut String, name: &str, labels: &str, value: impl std::fmt::Display) {
     let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
     let _ = writeln!(text, "{name}{labels} {value}");
 }

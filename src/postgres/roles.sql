@@ -76,6 +76,7 @@ grant delete on seatkeeper.fill_marks to seatkeeper_worker;
 grant update (attempts, retry_at, last_error) on seatkeeper.fill_marks to seatkeeper_worker;
 grant insert, update (finished_at) on seatkeeper.invariant_runs to seatkeeper_worker, seatkeeper_operator;
 grant insert on seatkeeper.invariant_results to seatkeeper_worker, seatkeeper_operator;
+grant insert, update (last_seen), delete on seatkeeper.invariant_sightings to seatkeeper_worker, seatkeeper_operator;
 grant usage on sequence seatkeeper.answer_seq, seatkeeper.waitlist_ticket_seq,
     seatkeeper.enrollments_enrollment_id_seq, seatkeeper.bookings_booking_id_seq to seatkeeper_worker;
 

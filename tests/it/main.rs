@@ -12,6 +12,7 @@ mod embedded;
 mod enqueue_verb;
 mod idempotency;
 mod import;
+mod invariants;
 mod metrics;
 mod migrations;
 mod model;

@@ -1,0 +1,5 @@
+//! The roll call: what it finds, what it cannot evaluate, and what it says.
+
+mod counterexamples;
+mod guards;
+mod runs;
