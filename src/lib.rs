@@ -13,7 +13,7 @@
 //! - [`decide`] does no I/O: it names neither sqlx nor tokio, and reads no clock.
 //! - One place opens business transactions: [`postgres::Transactions`].
 //! - A refusal is an answer; an error is an attempt that did not happen.
-//! - Only [`queue`] names apalis; only [`metrics`] spells the names of metrics.
+//! - Only [`queue`] names apalis, only [`schedule`] the cron crates; only [`metrics`] spells the names of metrics.
 //! - IDs never become labels of metrics.
 //! - Files stay under about 400 lines, and none is called utils, common or helpers.
 
@@ -30,3 +30,6 @@ pub mod metrics;
 pub mod operate;
 pub mod postgres;
 pub mod queue;
+pub mod retention;
+pub mod schedule;
+pub mod statistics;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use seatkeeper::postgres::embedded::{Embedded, Options};
-use seatkeeper::postgres::{self, ErrorClass, MIGRATOR, Schema};
+use seatkeeper::postgres::{self, ErrorClass, Schema};
 use sqlx::PgPool;
 
 use super::Failure;
@@ -57,7 +57,7 @@ impl Database {
         admin.close().await;
         let options = embedded.connect_options("seatkeeper").application_name("seatkeeper");
         let pool = postgres::pool(options, connections);
-        MIGRATOR.run(&pool).await.map_err(|error| unable(&error))?;
+        postgres::migrate(&pool).await.map_err(|error| unable(&error))?;
         Ok(Self { pool, embedded: Some(embedded) })
     }
 }
@@ -98,6 +98,9 @@ pub fn usable(schema: Schema) -> Result<(), Failure> {
         Schema::Older { applied, needed } => Err(Failure::unable(format!(
             "the schema is too old: migration {applied} is applied, {needed} is needed; run `seatkeeper migrate up`"
         ))),
+        Schema::WithoutChores => Err(Failure::unable(
+            "the schema is too old: the storage of the chores (schema apalis) is not up to date; run `seatkeeper migrate up`",
+        )),
         Schema::Dirty { version } => Err(Failure::unable(format!(
             "migration {version} was started and did not finish; see `seatkeeper migrate status`"
         ))),

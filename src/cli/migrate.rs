@@ -1,8 +1,10 @@
 //! `migrate`: the schema, step by step.
 
 use clap::{Args, Subcommand};
-use seatkeeper::postgres::MIGRATOR;
+use seatkeeper::postgres::{MIGRATOR, migrate};
+use seatkeeper::queue::chores::storage;
 use serde_json::json;
+use sqlx::migrate::{Migration, Migrator};
 
 use super::database::DatabaseFlags;
 use super::{Exit, Failure};
@@ -40,56 +42,45 @@ impl Migrate {
         match self.what {
             What::Up { database, json } => {
                 let database = database.open(1).await?;
-                let before = applied(&database.pool).await?;
-                MIGRATOR.run(&database.pool).await.map_err(|error| {
+                let before = (applied(&database.pool).await?, storage::applied(&database.pool).await?);
+                migrate(&database.pool).await.map_err(|error| {
                     Failure::unable(format!("the schema could not be brought up to date: {error}"))
                 })?;
-                let after = applied(&database.pool).await?;
+                let after = (applied(&database.pool).await?, storage::applied(&database.pool).await?);
+                let new = |before: &[i64], after: &[i64]| {
+                    after.iter().filter(|version| !before.contains(version)).copied().collect::<Vec<_>>()
+                };
+                let (ours, storage) = (new(&before.0, &after.0), new(&before.1, &after.1));
                 if json {
-                    println!(
-                        "{}",
-                        json!({ "applied": after.iter().filter(|v| !before.contains(v)).collect::<Vec<_>>() })
-                    );
-                } else if before.len() == after.len() {
+                    println!("{}", json!({ "applied": ours, "storage_applied": storage }));
+                } else if ours.is_empty() && storage.is_empty() {
                     println!("nothing to do: the schema is up to date");
                 } else {
-                    println!("applied {} migrations; the schema is up to date", after.len() - before.len());
+                    println!(
+                        "applied {} migrations, and {} of the chores' storage; the schema is up to date",
+                        ours.len(),
+                        storage.len()
+                    );
                 }
                 Ok(Exit::Fine)
             }
             What::Status { database, json } => {
                 let database = database.open(1).await?;
-                let applied = applied(&database.pool).await?;
-                let rows: Vec<_> = MIGRATOR
-                    .iter()
-                    .map(|migration| {
-                        (
-                            migration.version,
-                            migration.description.to_string(),
-                            applied.contains(&migration.version),
-                        )
-                    })
-                    .collect();
+                let ours = rows(&MIGRATOR, &applied(&database.pool).await?);
+                let storage = rows(&storage::migrator(), &storage::applied(&database.pool).await?);
                 if json {
-                    let rows: Vec<_> = rows
-                        .iter()
-                        .map(|(version, description, applied)| {
-                            json!({ "version": version, "description": description, "applied": applied })
-                        })
-                        .collect();
-                    println!("{}", json!({ "migrations": rows }));
+                    println!("{}", json!({ "migrations": ours, "storage": storage }));
                 } else {
-                    for (version, description, applied) in &rows {
-                        println!(
-                            "{version:>4}  {}  {description}",
-                            if *applied { "applied" } else { "missing" }
-                        );
+                    for row in ours.iter().chain(&storage) {
+                        let state = if row.applied { "applied" } else { "missing" };
+                        println!("{:>4}  {state}  {}", row.version, row.description);
                     }
                 }
                 Ok(Exit::Fine)
             }
             What::Sql => {
-                for migration in MIGRATOR.iter() {
+                let storage = storage::migrator();
+                for migration in MIGRATOR.iter().chain(storage.iter()) {
                     println!(
                         "-- {:04} {}\n{}",
                         migration.version,
@@ -101,6 +92,23 @@ impl Migrate {
             }
         }
     }
+}
+
+/// A migration, and whether the database has it.
+#[derive(Debug, serde::Serialize)]
+struct Row {
+    version: i64,
+    description: String,
+    applied: bool,
+}
+
+fn rows(migrator: &Migrator, applied: &[i64]) -> Vec<Row> {
+    let row = |migration: &Migration| Row {
+        version: migration.version,
+        description: migration.description.to_string(),
+        applied: applied.contains(&migration.version),
+    };
+    migrator.iter().map(row).collect()
 }
 
 async fn applied(pool: &sqlx::PgPool) -> Result<Vec<i64>, Failure> {

@@ -1,6 +1,7 @@
 //! `run`: worker, scheduler and HTTP listener in one process.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -9,7 +10,8 @@ use seatkeeper::health::Health;
 use seatkeeper::http::{self, Pages};
 use seatkeeper::metrics::{self, SharedState};
 use seatkeeper::postgres::{self, ErrorClass, Timeouts, Transactions};
-use seatkeeper::queue;
+use seatkeeper::queue::{self, chores};
+use seatkeeper::schedule::{self, Plan, Timetable};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -52,15 +54,30 @@ pub struct Run {
     /// The longest that a batch may pause between two statements
     #[arg(long, env = "SEATKEEPER_IDLE_TIMEOUT", default_value = "5s", value_parser = humantime::parse_duration)]
     idle_timeout: Duration,
-    /// How long a shutdown waits for the batches in hand
+    /// How long a shutdown waits for the batches and chores in hand
     #[arg(long, env = "SEATKEEPER_DRAIN", default_value = "20s", value_parser = humantime::parse_duration)]
     drain: Duration,
     /// Do not work off the queue
     #[arg(long, env = "SEATKEEPER_NO_WORKER")]
     no_worker: bool,
-    /// Do not call the roll
+    /// Do not call the roll, and do no other chores
     #[arg(long, env = "SEATKEEPER_NO_SCHEDULER")]
     no_scheduler: bool,
+    /// When the roll is called: cron with six fields, seconds first
+    #[arg(long, env = "SEATKEEPER_ROLL_CALL", value_name = "CRON", default_value = "0 0 8 * * Mon", value_parser = cron)]
+    roll_call: String,
+    /// When the critical invariants are checked: cron with six fields, seconds first
+    #[arg(long, env = "SEATKEEPER_CRITICAL_CHECKS", value_name = "CRON", default_value = "0 0 * * * *", value_parser = cron)]
+    critical_checks: String,
+    /// The time zone of both: its IANA name, such as Europe/Berlin
+    #[arg(long, env = "SEATKEEPER_TIME_ZONE", value_name = "ZONE", default_value = "UTC", value_parser = time_zone)]
+    time_zone: String,
+    /// The longest that the check of one invariant may take
+    #[arg(long, env = "SEATKEEPER_CHECK_TIMEOUT", default_value = "5min", value_parser = humantime::parse_duration)]
+    check_timeout: Duration,
+    /// Delete answered requests of this age, such as 400days, leaving tombstones [default: keep them for good]
+    #[arg(long, env = "SEATKEEPER_RETAIN", value_parser = humantime::parse_duration)]
+    retain: Option<Duration>,
     /// Do not listen
     #[arg(long, env = "SEATKEEPER_NO_HTTP")]
     no_http: bool,
@@ -69,7 +86,7 @@ pub struct Run {
 impl Run {
     pub async fn execute(self) -> Result<Exit, Failure> {
         let shutdown = stop_on_signal()?;
-        let database = self.database.open(u32::from(self.workers) * 2 + 3).await?;
+        let database = self.database.open(u32::from(self.workers) * 2 + 3 + chores::CONNECTIONS).await?;
         let health = Health::default();
         let outcome = self.run(&database.pool, &health, &shutdown).await;
         shutdown.cancel();
@@ -124,6 +141,45 @@ impl Run {
         if wait_for_schema(pool, health, shutdown).await?.is_none() {
             return Ok(());
         }
+        let chores = self.chores(pool, shutdown)?;
+        let worked = self.answer(pool, health, shutdown).await;
+        // Without workers there is no more to do either.
+        shutdown.cancel();
+        if let Some(chores) = chores {
+            match chores.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(Failure::unable(format!("the schedule broke: {error}"))),
+                Err(error) => return Err(Failure::unable(format!("the schedule died: {error}"))),
+            }
+        }
+        worked
+    }
+
+    /// Starts the scheduler and its chores, beside the requests.
+    fn chores(&self, pool: &PgPool, shutdown: &CancellationToken) -> Result<Option<Chores>, Failure> {
+        if self.no_scheduler {
+            return Ok(None);
+        }
+        let timetable = |expression: &str| {
+            Timetable::new(expression, &self.time_zone).map_err(|error| Failure::usage(error.to_string()))
+        };
+        let plan = Plan {
+            roll_call: timetable(&self.roll_call)?,
+            critical_checks: timetable(&self.critical_checks)?,
+            retain: self.retain,
+        };
+        let settings = chores::Settings { plan, drain: self.drain };
+        let (pool, shutdown) = (pool.clone(), shutdown.clone());
+        let call_the_roll = call_the_roll(&pool, self.check_timeout);
+        Ok(Some(tokio::spawn(chores::run(pool, settings, call_the_roll, shutdown))))
+    }
+
+    async fn answer(
+        &self,
+        pool: &PgPool,
+        health: &Health,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Failure> {
         if self.no_worker {
             look_at_database(pool, health, shutdown).await;
             return Ok(());
@@ -146,6 +202,34 @@ impl Run {
             .await
             .map_err(|error| Failure::unable(format!("the workers could not be kept running: {error}")))
     }
+}
+
+/// The scheduler and its chores, at work.
+type Chores = tokio::task::JoinHandle<Result<(), Box<dyn std::error::Error + Send + Sync>>>;
+
+/// Refuses what is no cron expression of six fields.
+fn cron(text: &str) -> Result<String, schedule::NoTimetable> {
+    schedule::cron(text).map(|_| text.to_owned())
+}
+
+/// Refuses what is no time zone.
+fn time_zone(text: &str) -> Result<String, schedule::NoTimetable> {
+    schedule::time_zone(text).map(|zone| zone.name().to_owned())
+}
+
+// PROVISIONAL: until the checks are there.
+fn call_the_roll(pool: &PgPool, _timeout: Duration) -> chores::CallTheRoll {
+    let pool = pool.clone();
+    Arc::new(move |schedule, slot| {
+        let pool = pool.clone();
+        Box::pin(async move {
+            sqlx::query("select count(*) from seatkeeper.attendance").execute(&pool).await?;
+            sqlx::query("insert into seatkeeper.invariant_runs (trigger, slot, finished_at) values ('schedule', $1, clock_timestamp())")
+                .bind(slot).execute(&pool).await?;
+            let _ = schedule;
+            Ok(())
+        })
+    })
 }
 
 /// A token that SIGTERM and SIGINT cancel.

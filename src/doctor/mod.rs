@@ -5,6 +5,7 @@
 mod fills;
 mod guards;
 mod queue;
+mod schedules;
 mod server;
 
 use serde::Serialize;
@@ -65,6 +66,7 @@ pub async fn examine(pool: &PgPool, workers: u16) -> sqlx::Result<Vec<Finding>> 
     if matches!(schema, Schema::Usable { .. }) {
         findings.push(guards::finding(&mut connection).await?);
         findings.extend(queue_findings(&mut connection).await?);
+        findings.extend(schedules::findings(&mut connection).await?);
         drop(connection);
         findings.extend(operate::pauses(pool).await?.iter().map(queue::pause_finding));
     }
@@ -99,6 +101,11 @@ fn schema_finding(schema: Schema) -> Finding {
         Schema::Older { applied, needed } => Finding::problem(
             "schema",
             format!("too old: migration {applied} is applied, {needed} is needed; nothing is worked off"),
+            UP,
+        ),
+        Schema::WithoutChores => Finding::problem(
+            "schema",
+            "the storage of the chores (schema apalis) is missing or too old; nothing is worked off",
             UP,
         ),
         Schema::Dirty { version } => Finding::problem(

@@ -141,7 +141,7 @@ async fn connections(connection: &mut PgConnection, workers: u16) -> sqlx::Resul
     )
     .fetch_one(connection)
     .await?;
-    let needed = i64::from(workers) * 2 + 3;
+    let needed = i64::from(workers) * 2 + 3 + i64::from(crate::queue::chores::CONNECTIONS);
     let free = row.room - row.used;
     let what = format!(
         "{} of {} are in use; a `run` with {workers} workers takes up to {needed}",

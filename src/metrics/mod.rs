@@ -4,6 +4,7 @@
 //! duplicates, pauses) is read from the database at each scrape, in [`shared`], and never counted per process.
 
 mod invariants;
+mod schedules;
 mod shared;
 
 use std::time::Duration;

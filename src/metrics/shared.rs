@@ -101,9 +101,10 @@ impl SharedState {
         .fetch_one(&mut *transaction)
         .await?;
         let invariants = invariants::read(&mut transaction).await?;
+        let schedules = super::schedules::read(&mut transaction).await?;
         transaction.commit().await?;
 
-        let mut text = String::new();
+        let mut text = schedules;
         family(
             &mut text,
             "seatkeeper_queue_depth",

@@ -10,5 +10,5 @@ mod transaction;
 pub use error::{ErrorClass, describe};
 pub use pool::{connect_options, pool};
 pub use roles::{ROLES, ROLES_SQL, apply_roles};
-pub use schema::{MIGRATOR, Schema, needed, schema};
-pub use transaction::{Timeouts, Transactions};
+pub use schema::{MIGRATOR, Schema, migrate, needed, schema};
+pub use transaction::{Timeouts, Transactions, begin_chore};

@@ -31,6 +31,10 @@ revoke all on all functions in schema seatkeeper
     from seatkeeper_producer, seatkeeper_catalog, seatkeeper_worker, seatkeeper_monitor, seatkeeper_operator;
 revoke all on schema seatkeeper
     from seatkeeper_producer, seatkeeper_catalog, seatkeeper_worker, seatkeeper_monitor, seatkeeper_operator;
+revoke all on all tables in schema apalis
+    from seatkeeper_producer, seatkeeper_catalog, seatkeeper_worker, seatkeeper_monitor, seatkeeper_operator;
+revoke all on schema apalis
+    from seatkeeper_producer, seatkeeper_catalog, seatkeeper_worker, seatkeeper_monitor, seatkeeper_operator;
 grant usage on schema seatkeeper
     to seatkeeper_producer, seatkeeper_catalog, seatkeeper_worker, seatkeeper_monitor, seatkeeper_operator;
 
@@ -79,6 +83,17 @@ grant insert on seatkeeper.invariant_results to seatkeeper_worker, seatkeeper_op
 grant insert, update (last_seen), delete on seatkeeper.invariant_sightings to seatkeeper_worker, seatkeeper_operator;
 grant usage on sequence seatkeeper.answer_seq, seatkeeper.waitlist_ticket_seq,
     seatkeeper.enrollments_enrollment_id_seq, seatkeeper.bookings_booking_id_seq to seatkeeper_worker;
+
+-- The schedule and its chores. Retention and statistics work with the rights of the owner of the schema.
+grant insert, delete, update (expression, time_zone, since, last_slot, last_finished_at, retain_seconds)
+    on seatkeeper.schedules to seatkeeper_worker;
+grant execute on function seatkeeper.retire_requests, seatkeeper.refresh_statistics to seatkeeper_worker;
+grant usage on schema apalis to seatkeeper_worker, seatkeeper_monitor, seatkeeper_operator;
+grant select on apalis._sqlx_migrations, apalis.jobs, apalis.workers
+    to seatkeeper_worker, seatkeeper_monitor, seatkeeper_operator;
+grant insert, delete, update (status, attempts, run_at, last_result, lock_at, lock_by, done_at)
+    on apalis.jobs to seatkeeper_worker;
+grant insert, delete, update (worker_type, storage_name, layers, last_seen) on apalis.workers to seatkeeper_worker;
 
 -- Operators: what retry, cancel, pause, resume, check and accept write.
 grant update (status, attempts, run_at, hold, reason, result, finished_at) on seatkeeper.requests

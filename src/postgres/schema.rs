@@ -1,7 +1,9 @@
 //! The schema in the database against the one that this build needs.
 
 use sqlx::PgPool;
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migrator};
+
+use crate::queue::chores::storage;
 
 /// The migrations in `migrations/`, kept in the table `seatkeeper._sqlx_migrations`.
 pub static MIGRATOR: Migrator = sqlx::migrate!();
@@ -23,6 +25,8 @@ pub enum Schema {
         /// The latest migration that was applied.
         applied: i64,
     },
+    /// The storage of the chores is missing, or too old.
+    WithoutChores,
     /// A migration was started and did not finish.
     Dirty {
         /// Which.
@@ -34,6 +38,15 @@ pub enum Schema {
 #[must_use]
 pub fn needed() -> i64 {
     MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+/// Applies what is missing: our migrations, and then those of the chores' storage.
+///
+/// # Errors
+/// When one of them fails, or the database is away.
+pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
+    MIGRATOR.run(pool).await?;
+    storage::migrator().run(pool).await
 }
 
 /// Looks at the schema.
@@ -57,5 +70,8 @@ pub async fn schema(pool: &PgPool) -> sqlx::Result<Schema> {
     let applied = rows.last().map_or(0, |(version, _)| *version);
     let missing =
         MIGRATOR.iter().any(|migration| !rows.iter().any(|(version, _)| *version == migration.version));
-    Ok(if missing { Schema::Older { applied, needed: needed() } } else { Schema::Usable { applied } })
+    if missing {
+        return Ok(Schema::Older { applied, needed: needed() });
+    }
+    Ok(if storage::is_ready(pool).await? { Schema::Usable { applied } } else { Schema::WithoutChores })
 }

@@ -25,6 +25,24 @@ impl Default for Timeouts {
     }
 }
 
+/// Begins a transaction of a chore, which is no business transaction: it locks no lane and no user.
+///
+/// It waits little for a lock, and may idle: one of a chore's transactions holds the chore's lock while the work is done
+/// elsewhere. The keepalives let the server notice a process that vanished without a word, and free that lock.
+///
+/// # Errors
+/// When no connection can be had.
+pub async fn begin_chore(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
+    pool.begin_with(
+        "begin isolation level read committed read write; \
+         set local statement_timeout = 60000; set local lock_timeout = 2000; \
+         set local idle_in_transaction_session_timeout = 0; \
+         set local tcp_user_timeout = 10000; set local tcp_keepalives_idle = 10; \
+         set local tcp_keepalives_interval = 2; set local tcp_keepalives_count = 3",
+    )
+    .await
+}
+
 /// Opens business transactions on a pool.
 #[derive(Debug, Clone)]
 pub struct Transactions {

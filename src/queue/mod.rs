@@ -1,5 +1,7 @@
 //! The runtime: apalis 1.0 runs the workers, restarts them, and stops them. Only this folder names apalis.
 //!
+//! Two kinds of work. Requests, here; and [`chores`], which may safely run twice.
+//!
 //! A task of our backend is no request but a *turn* at the queue: "there may be work". The handler makes batches for
 //! about a second and returns, so that apalis's panic guard and its shutdown mean something; what is claimed,
 //! decided and completed in a batch is one transaction of [`crate::batch`], and nothing depends on an
@@ -10,6 +12,7 @@
 //! (locks are let go with the connection), and NOTIFY (it would cost the producers their group commit).
 
 mod backend;
+pub mod chores;
 mod waker;
 
 use std::sync::Arc;

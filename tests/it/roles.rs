@@ -55,7 +55,7 @@ async fn applying_at_once_here_and_elsewhere_is_no_trouble() {
     let here = server.pool();
     sqlx::query("create database elsewhere").execute(&here).await.unwrap();
     let elsewhere = postgres::pool(server.embedded.connect_options("elsewhere"), 20);
-    postgres::MIGRATOR.run(&elsewhere).await.unwrap();
+    postgres::migrate(&elsewhere).await.unwrap();
     let mut tasks = Vec::new();
     for _ in 0..4 {
         for pool in [&here, &elsewhere] {

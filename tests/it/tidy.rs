@@ -93,8 +93,10 @@ fn the_rules_do_no_io_and_read_no_clock() {
 
 #[test]
 fn only_the_queue_names_apalis_and_only_metrics_spell_their_names() {
-    let apalis = spoken(&["src"], &["apalis::"], |path| path.starts_with("src/queue"));
+    let apalis = spoken(&["src"], &["apalis::", "apalis_"], |path| path.starts_with("src/queue"));
     assert!(apalis.is_empty(), "{apalis:#?}");
+    let cron = spoken(&["src"], &["tokio_cron_scheduler", "croner"], |path| path.starts_with("src/schedule"));
+    assert!(cron.is_empty(), "{cron:#?}");
     let metrics =
         spoken(&["src"], &["counter!(", "gauge!(", "histogram!("], |path| path.starts_with("src/metrics"));
     assert!(metrics.is_empty(), "{metrics:#?}");

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use seatkeeper::postgres;
 use seatkeeper::postgres::embedded::{Embedded, Options};
-use seatkeeper::postgres::{self, MIGRATOR};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 
@@ -33,7 +33,7 @@ impl Stage {
         sqlx::query("create database seatkeeper_demo").execute(&admin).await?;
         admin.close().await;
         let pool = postgres::pool(connect_options(&server), connections);
-        MIGRATOR.run(&pool).await.map_err(|error| Failure::unable(error.to_string()))?;
+        postgres::migrate(&pool).await.map_err(|error| Failure::unable(error.to_string()))?;
         Ok(Self { server, pool })
     }
 

@@ -182,7 +182,7 @@ async fn the_first_surplus_field_does_not_depend_on_the_collation_of_the_databas
         .await;
     let options = seatkeeper::postgres::connect_options(&cluster_url("test_in_dictionary_order")).unwrap();
     let pool = seatkeeper::postgres::pool(options, 1);
-    seatkeeper::postgres::MIGRATOR.run(&pool).await.unwrap();
+    seatkeeper::postgres::migrate(&pool).await.unwrap();
     let mut connection = pool.acquire().await.unwrap();
     let is_dictionary: bool =
         sqlx::query_scalar("select 'a' < 'B'").fetch_one(&mut *connection).await.unwrap();

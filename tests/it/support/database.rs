@@ -6,7 +6,7 @@ use std::sync::{Mutex, OnceLock};
 
 use seatkeeper::batch::{Limits, Turn, Worker};
 use seatkeeper::postgres::embedded::{Embedded, Options};
-use seatkeeper::postgres::{MIGRATOR, Timeouts, Transactions, pool};
+use seatkeeper::postgres::{Timeouts, Transactions, migrate, pool};
 use seatkeeper_jobs::{Job, Receipt, postgres as door};
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
@@ -56,7 +56,7 @@ async fn make_template(embedded: &Embedded) {
     }
     sqlx::query(AssertSqlSafe(format!("create database {TEMPLATE}"))).execute(&admin).await.unwrap();
     let template = pool(embedded.connect_options(TEMPLATE), 1);
-    MIGRATOR.run(&template).await.unwrap();
+    migrate(&template).await.unwrap();
     template.close().await;
     admin.close().await;
 }

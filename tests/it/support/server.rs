@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use seatkeeper::postgres::embedded::{Embedded, Options};
-use seatkeeper::postgres::{MIGRATOR, pool};
+use seatkeeper::postgres::{migrate, pool};
 use sqlx::PgPool;
 use tempfile::TempDir;
 
@@ -24,7 +24,7 @@ pub async fn own_server() -> OwnServer {
     let embedded = Embedded::start(Options::new(dir.path())).await.unwrap_or_else(|error| panic!("{error}"));
     let server = OwnServer { embedded, _dir: dir };
     let pool = server.pool();
-    MIGRATOR.run(&pool).await.unwrap();
+    migrate(&pool).await.unwrap();
     pool.close().await;
     server
 }
