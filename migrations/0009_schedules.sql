@@ -28,7 +28,7 @@ comment on column seatkeeper.schedules.retain_seconds is 'How long retention kee
 -- a table.
 
 create function seatkeeper.retire_requests(retain_seconds bigint, first_page bigint, end_page bigint, at_most integer)
-returns integer language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+returns integer language plpgsql volatile security definer set search_path = pg_catalog, seatkeeper, pg_temp as $$
 declare
     retired integer;
 begin
@@ -59,7 +59,7 @@ comment on function seatkeeper.retire_requests(bigint, bigint, bigint, integer) 
     'Deletes answered requests of this age on these pages, and leaves their tombstones; gives how many';
 
 create function seatkeeper.refresh_statistics(table_name text) returns boolean
-language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql volatile security definer set search_path = pg_catalog, seatkeeper, pg_temp as $$
 declare
     owner oid := (select c.relowner from pg_class c
                   where c.relnamespace = 'seatkeeper'::regnamespace and c.relname = table_name and c.relkind = 'r');

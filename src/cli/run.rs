@@ -1,7 +1,6 @@
 //! `run`: worker, scheduler and HTTP listener in one process.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -168,10 +167,9 @@ impl Run {
             critical_checks: timetable(&self.critical_checks)?,
             retain: self.retain,
         };
-        let settings = chores::Settings { plan, drain: self.drain };
+        let settings = chores::Settings { plan, check_timeout: self.check_timeout, drain: self.drain };
         let (pool, shutdown) = (pool.clone(), shutdown.clone());
-        let call_the_roll = call_the_roll(&pool, self.check_timeout);
-        Ok(Some(tokio::spawn(chores::run(pool, settings, call_the_roll, shutdown))))
+        Ok(Some(tokio::spawn(chores::run(pool, settings, shutdown))))
     }
 
     async fn answer(
@@ -215,21 +213,6 @@ fn cron(text: &str) -> Result<String, schedule::NoTimetable> {
 /// Refuses what is no time zone.
 fn time_zone(text: &str) -> Result<String, schedule::NoTimetable> {
     schedule::time_zone(text).map(|zone| zone.name().to_owned())
-}
-
-// PROVISIONAL: until the checks are there.
-fn call_the_roll(pool: &PgPool, _timeout: Duration) -> chores::CallTheRoll {
-    let pool = pool.clone();
-    Arc::new(move |schedule, slot| {
-        let pool = pool.clone();
-        Box::pin(async move {
-            sqlx::query("select count(*) from seatkeeper.attendance").execute(&pool).await?;
-            sqlx::query("insert into seatkeeper.invariant_runs (trigger, slot, finished_at) values ('schedule', $1, clock_timestamp())")
-                .bind(slot).execute(&pool).await?;
-            let _ = schedule;
-            Ok(())
-        })
-    })
 }
 
 /// A token that SIGTERM and SIGINT cancel.

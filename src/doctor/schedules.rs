@@ -15,10 +15,10 @@ pub(super) async fn findings(connection: &mut PgConnection) -> sqlx::Result<Vec<
         chore fails; `seatkeeper check` calls the roll at once";
     let states = schedule::states(connection).await?;
     if states.is_empty() {
-        return Ok(vec![Finding::warning(
+        // A new installation: nothing can be overdue yet.
+        return Ok(vec![Finding::ok(
             "schedule",
-            "nothing is on the schedule: no `seatkeeper run` with a scheduler has been started",
-            "start one without --no-scheduler",
+            "nothing is on the schedule yet: no `seatkeeper run` with a scheduler has been started",
         )]);
     }
     Ok(states

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 
-use super::invariants;
+use super::{invariants, schedules};
+use crate::schedule;
 
 /// A scrape waits no longer than this for the database.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
@@ -100,11 +101,11 @@ impl SharedState {
         )
         .fetch_one(&mut *transaction)
         .await?;
+        let states = schedule::states(&mut transaction).await?;
         let invariants = invariants::read(&mut transaction).await?;
-        let schedules = super::schedules::read(&mut transaction).await?;
         transaction.commit().await?;
 
-        let mut text = schedules;
+        let mut text = String::new();
         family(
             &mut text,
             "seatkeeper_queue_depth",
@@ -141,6 +142,7 @@ impl SharedState {
         );
         sample(&mut text, "seatkeeper_conflicts_total", "", counts.conflicts);
         invariants::render(&mut text, &invariants);
+        schedules::render(&mut text, &states);
         Ok(text)
     }
 }

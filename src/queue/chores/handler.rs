@@ -7,8 +7,8 @@ use apalis::prelude::{BoxDynError, Data};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use super::CallTheRoll;
 use super::storage::{self, Task};
+use crate::invariants::{Selection, Trigger, call_the_roll};
 use crate::postgres::{self, ErrorClass, describe};
 use crate::schedule::{self, Due, Schedule};
 use crate::{retention, statistics};
@@ -23,7 +23,7 @@ const LONGEST_PAUSE: u32 = 60;
 /// What the handlers work with.
 pub(super) struct Chores {
     pool: PgPool,
-    call_the_roll: CallTheRoll,
+    check_timeout: Duration,
     shutdown: CancellationToken,
 }
 
@@ -53,8 +53,8 @@ pub(super) async fn handle(payload: serde_json::Value, chores: Data<Arc<Chores>>
 }
 
 impl Chores {
-    pub(super) const fn new(pool: PgPool, call_the_roll: CallTheRoll, shutdown: CancellationToken) -> Self {
-        Self { pool, call_the_roll, shutdown }
+    pub(super) const fn new(pool: PgPool, check_timeout: Duration, shutdown: CancellationToken) -> Self {
+        Self { pool, check_timeout, shutdown }
     }
 
     /// Where it returns without a word, the next look finds out what is left to do.
@@ -108,7 +108,8 @@ impl Chores {
 
     async fn work(&self, chore: Schedule, due: Due) -> sqlx::Result<Progress> {
         match chore {
-            Schedule::RollCall | Schedule::CriticalChecks => (self.call_the_roll)(chore, due.slot).await?,
+            Schedule::RollCall => self.check(&Selection::all(), chore, due).await?,
+            Schedule::CriticalChecks => self.check(&Selection::critical(), chore, due).await?,
             Schedule::Retention => {
                 let Some(retain) = due.retain_seconds else { return Ok(Progress::Finished) };
                 let retired = retention::retire(&self.pool, retain, &self.shutdown).await?;
@@ -123,5 +124,10 @@ impl Chores {
             }
         }
         Ok(Progress::Finished)
+    }
+
+    async fn check(&self, which: &Selection, chore: Schedule, due: Due) -> sqlx::Result<()> {
+        let trigger = Trigger::Schedule { schedule: chore.as_str(), slot: due.slot };
+        call_the_roll(&self.pool, which, trigger, self.check_timeout).await.map(|_| ())
     }
 }

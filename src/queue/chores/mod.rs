@@ -25,15 +25,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use apalis::layers::WorkerBuilderExt;
 use apalis::prelude::{BackendExt, Strategy, WorkerBuilder};
 use apalis_postgres::{Config, PostgresStorage};
-use chrono::{DateTime, Utc};
-use futures::future::BoxFuture;
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::postgres::describe;
 use crate::schedule::clock::Clock;
-use crate::schedule::{self, Plan, Schedule};
+use crate::schedule::{self, Plan};
 use handler::Chores;
 pub use tick::tick;
 
@@ -46,15 +44,13 @@ const POLL: Duration = Duration::from_millis(500);
 /// The pause before a worker that stopped is started again.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 
-/// Runs the checks of a roll call, and stores what they found.
-pub type CallTheRoll =
-    Arc<dyn Fn(Schedule, DateTime<Utc>) -> BoxFuture<'static, sqlx::Result<()>> + Send + Sync>;
-
 /// How chores are run.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// What is on the schedule.
     pub plan: Plan,
+    /// The longest that the check of one invariant may take.
+    pub check_timeout: Duration,
     /// How long a shutdown waits for the chores in hand.
     pub drain: Duration,
 }
@@ -66,7 +62,6 @@ pub struct Settings {
 pub async fn run(
     pool: PgPool,
     settings: Settings,
-    call_the_roll: CallTheRoll,
     shutdown: CancellationToken,
 ) -> Result<(), apalis::prelude::BoxDynError> {
     loop {
@@ -84,7 +79,7 @@ pub async fn run(
     let clock = Clock::start(&timetables, look.clone()).await?;
     // What fell due while nobody was there.
     look.notify_one();
-    let chores = Arc::new(Chores::new(pool.clone(), call_the_roll, shutdown.clone()));
+    let chores = Arc::new(Chores::new(pool.clone(), settings.check_timeout, shutdown.clone()));
     tokio::join!(look_when_told(&pool, &look, &shutdown), work(&pool, &chores, settings.drain, &shutdown));
     clock.stop().await;
     Ok(())

@@ -1,6 +1,7 @@
 //! One look at the schedule: what is due, is not being done, and is not waiting to be done, is pushed.
 
-use sqlx::PgPool;
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
 
 use super::storage::{self, QUEUE, Task};
 use crate::postgres;
@@ -34,25 +35,13 @@ async fn look(pool: &PgPool, chore: Schedule) -> sqlx::Result<()> {
     let Some(due) = schedule::due(&mut transaction, chore).await? else {
         return transaction.commit().await;
     };
-    let latest: Option<(String, String, bool)> = sqlx::query_as(
-        "-- chores.latest_step
-         select id, status, status in ('Queued', 'Running') and done_at is null
-                and lock_at > clock_timestamp() - $3::interval
-         from apalis.jobs
-         where job_type = $1 and starts_with(idempotency_key, $2)
-         order by length(idempotency_key) desc, idempotency_key desc
-         limit 1",
-    )
-    .bind(QUEUE)
-    .bind(Task::slot_key(chore, due.slot))
-    .bind(CLAIMED_IN_VAIN)
-    .fetch_optional(&mut *transaction)
-    .await?;
-    let step = match latest {
-        None => Some(0),
-        Some((_, _, true)) => None,
-        Some((_, status, false)) if status == "Pending" => None,
-        Some((id, status, false)) => {
+    let step = match latest_step(&mut transaction, chore, due.slot).await? {
+        None => 0,
+        // It waits, or a worker has just claimed it and is about to take the lock.
+        Some(Step { status, claimed_lately, .. }) if status == "Pending" || claimed_lately => {
+            return transaction.commit().await;
+        }
+        Some(Step { id, number, status, .. }) => {
             if status == "Queued" || status == "Running" {
                 // apalis would hand it out again in some minutes.
                 sqlx::query("-- chores.give_up\nupdate apalis.jobs set status = 'Killed', done_at = clock_timestamp() where id = $1")
@@ -61,32 +50,44 @@ async fn look(pool: &PgPool, chore: Schedule) -> sqlx::Result<()> {
                     .await?;
                 tracing::warn!(chore = chore.as_str(), slot = %due.slot, "a chore was left in the middle; it is done again");
             }
-            next_step(&mut transaction, chore, due.slot).await?
+            number.saturating_add(1)
         }
     };
-    if let Some(step) = step
-        && storage::push(&mut transaction, Task { chore, slot: due.slot, step }, 0.0).await?
-    {
+    if storage::push(&mut transaction, Task { chore, slot: due.slot, step }, 0.0).await? {
         tracing::info!(chore = chore.as_str(), slot = %due.slot, step, "due");
     }
     transaction.commit().await
 }
 
-/// The step after the latest one that our keys tell of.
-async fn next_step(
-    connection: &mut sqlx::PgConnection,
+/// A task of a slot, as the queue has it.
+struct Step {
+    id: String,
+    number: u32,
+    status: String,
+    claimed_lately: bool,
+}
+
+async fn latest_step(
+    connection: &mut PgConnection,
     chore: Schedule,
-    slot: chrono::DateTime<chrono::Utc>,
-) -> sqlx::Result<Option<u32>> {
+    slot: DateTime<Utc>,
+) -> sqlx::Result<Option<Step>> {
     let prefix = Task::slot_key(chore, slot);
-    let keys: Vec<String> = sqlx::query_scalar(
+    let rows: Vec<(String, String, String, bool)> = sqlx::query_as(
         "-- chores.steps
-         select idempotency_key from apalis.jobs where job_type = $1 and starts_with(idempotency_key, $2)",
+         select id, idempotency_key, status,
+                coalesce(status in ('Queued', 'Running') and done_at is null
+                         and lock_at > clock_timestamp() - $3::interval, false)
+         from apalis.jobs where job_type = $1 and starts_with(idempotency_key, $2)",
     )
     .bind(QUEUE)
     .bind(&prefix)
+    .bind(CLAIMED_IN_VAIN)
     .fetch_all(connection)
     .await?;
-    let latest = keys.iter().filter_map(|key| key.strip_prefix(&prefix)?.parse::<u32>().ok()).max();
-    Ok(Some(latest.map_or(0, |step| step.saturating_add(1))))
+    let steps = rows.into_iter().filter_map(|(id, key, status, claimed_lately)| {
+        let number = key.strip_prefix(&prefix)?.parse().ok()?;
+        Some(Step { id, number, status, claimed_lately })
+    });
+    Ok(steps.max_by_key(|step| step.number))
 }

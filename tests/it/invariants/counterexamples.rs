@@ -27,7 +27,10 @@ impl Counterexample {
         let (header, body) = text.split_once("-- == ").unwrap_or_else(|| panic!("{file:?} has no parts"));
         let field = |name: &str| {
             let prefix = format!("-- {name}:");
-            header.lines().filter_map(move |line| line.strip_prefix(&prefix)).map(|value| value.trim().to_owned())
+            header
+                .lines()
+                .filter_map(move |line| line.strip_prefix(&prefix))
+                .map(|value| value.trim().to_owned())
         };
         let one = |name| field(name).next().unwrap_or_else(|| panic!("{file:?}: {name} is missing"));
         let parts = body.split("-- == ").map(|part| part.split_once('\n').unwrap_or((part, "")));

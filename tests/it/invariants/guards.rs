@@ -153,19 +153,30 @@ const HARMS: [(&str, &str, &str, &str, &str); 17] = [
 
 #[tokio::test]
 async fn whatever_is_wrong_with_a_guard_is_said() {
-    for (harm, invariant, what, name, problem) in HARMS {
+    let mut left = HARMS.to_vec();
+    while !left.is_empty() {
+        // A database for as many as do not meddle with the same guard.
         let db = TestDb::new().await;
-        db.run(harm).await;
-        let outcome = db.found(invariant).await;
-        assert_eq!(outcome.status, Status::Violated, "{harm}");
-        let rows = outcome.sample.iter().map(|row| &row["row"]);
-        let mut rows = rows.filter(|row| row["what"] == what && row["name"] == name);
-        let row = rows.next().unwrap_or_else(|| panic!("{harm}: {:#?}", outcome.sample));
-        assert!(row["problem"].as_str().unwrap().contains(problem), "{harm}: {row}");
-        assert!(row["expected"].is_string(), "{harm}: {row}");
-        assert!(problem == "missing" || row["found"].is_string(), "{harm}: {row}");
-        let other = if invariant == "INV-05" { "INV-B05" } else { "INV-05" };
-        assert_eq!(db.found(other).await.status, Status::Holds, "{harm}");
+        let (mut now, mut later): (Vec<_>, Vec<_>) = (Vec::new(), Vec::new());
+        for harm in left {
+            let taken = now.iter().any(|(_, _, _, name, _)| *name == harm.3);
+            if taken { later.push(harm) } else { now.push(harm) }
+        }
+        for (harm, ..) in &now {
+            db.run(harm).await;
+        }
+        let run = db.roll_call(&["INV-05", "INV-B05"]).await;
+        for (harm, invariant, what, name, problem) in now {
+            let outcome = run.results.iter().find(|outcome| outcome.invariant == invariant).unwrap();
+            assert_eq!(outcome.status, Status::Violated, "{harm}");
+            let rows = outcome.sample.iter().map(|row| &row["row"]);
+            let mut rows = rows.filter(|row| row["what"] == what && row["name"] == name);
+            let row = rows.next().unwrap_or_else(|| panic!("{harm}: {:#?}", outcome.sample));
+            assert!(row["problem"].as_str().unwrap().contains(problem), "{harm}: {row}");
+            assert!(row["expected"].is_string(), "{harm}: {row}");
+            assert!(problem == "missing" || row["found"].is_string(), "{harm}: {row}");
+        }
+        left = later;
     }
 }
 

@@ -2,4 +2,8 @@
 
 mod counterexamples;
 mod guards;
+mod rows;
 mod runs;
+mod scraped;
+mod snapshot;
+mod verb;

@@ -29,6 +29,11 @@ impl Process {
     pub fn run(url: &str, flags: &[&str]) -> Self {
         let mut command = seatkeeper();
         command.args(["--log-format", "json", "run", "--database-url", url]).args(flags);
+        Self::of(command)
+    }
+
+    /// Starts what a test has put together itself.
+    pub fn of(mut command: Command) -> Self {
         let mut child =
             command.stderr(Stdio::piped()).stdout(Stdio::null()).stdin(Stdio::null()).spawn().unwrap();
         let (send, log) = mpsc::channel();
