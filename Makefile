@@ -3,7 +3,8 @@
 
 .PHONY: demo test setup fmt prepare
 
-demo: setup
+demo:
+	@scripts/setup demo
 	cargo build --quiet
 	target/debug/seatkeeper demo $(ARGS)
 

@@ -1,5 +1,5 @@
-//! The migrations and the invariants are part of the binary: building again when one is added. An invariant's file that is
-//! not of the form fails the build.
+//! The migrations, the invariants and the runbooks are part of the binary: building again when one is added. An invariant's
+//! file that is not of the form fails the build.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,29 +9,44 @@ use std::path::Path;
 mod parse;
 
 const INVARIANTS: &str = "monitoring/invariants";
+const RUNBOOKS: &str = "monitoring/runbooks";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=migrations");
     println!("cargo:rerun-if-changed=sqlx.toml");
     println!("cargo:rerun-if-changed={INVARIANTS}");
+    println!("cargo:rerun-if-changed={RUNBOOKS}");
     println!("cargo:rerun-if-changed=src/invariants/parse.rs");
+    for (name, text) in embed(INVARIANTS, "sql", "invariants.rs")? {
+        parse::parse(&name, &text)?;
+    }
+    embed(RUNBOOKS, "md", "runbooks.rs")?;
+    Ok(())
+}
 
+/// Writes a list of the files in a folder, name and text, for `include!`. Gives them.
+fn embed(
+    folder: &str,
+    ending: &str,
+    list: &str,
+) -> Result<Vec<(String, String)>, Box<dyn std::error::Error>> {
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(INVARIANTS)? {
+    for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|ending| ending == "sql") {
+        if path.extension().is_some_and(|found| found == ending) {
             files.push(path);
         }
     }
     files.sort();
-    let mut list = "[\n".to_owned();
+    let mut rust = "[\n".to_owned();
+    let mut texts = Vec::new();
     for path in files {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        parse::parse(&name, &std::fs::read_to_string(&path)?)?;
+        texts.push((name.clone(), std::fs::read_to_string(&path)?));
         let path = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join(path);
-        writeln!(list, "({name:?}, include_str!({path:?})),")?;
+        writeln!(rust, "({name:?}, include_str!({path:?})),")?;
     }
-    list.push(']');
-    std::fs::write(Path::new(&std::env::var("OUT_DIR")?).join("invariants.rs"), list)?;
-    Ok(())
+    rust.push(']');
+    std::fs::write(Path::new(&std::env::var("OUT_DIR")?).join(list), rust)?;
+    Ok(texts)
 }

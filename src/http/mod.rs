@@ -1,4 +1,6 @@
-//! The HTTP listener: metrics and health, on axum.
+//! The HTTP listener: metrics, health and the runbooks of the alerts, on axum.
+
+mod runbooks;
 
 use std::sync::Arc;
 
@@ -38,6 +40,8 @@ pub async fn serve(listener: TcpListener, pages: Pages, shutdown: CancellationTo
         .route("/metrics", get(metrics_page))
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
+        .route("/runbooks", get(runbooks::list))
+        .route("/runbooks/{alert}", get(runbooks::show))
         .with_state(Arc::new(pages));
     let served = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await;
     upkeep.abort();
