@@ -59,6 +59,11 @@ const DATA: [(i64, &str); 5] = [
          insert into seatkeeper.invariant_baseline (invariant, key, reason, accepted_by)
          values ('INV-04', '{\"enrollment_id\": 1}', 'imported', 'somebody')",
     ),
+    (
+        8,
+        "insert into seatkeeper.invariant_sightings (invariant, key, first_seen, last_seen)
+         values ('INV-04', '{\"enrollment_id\": 1}', now(), now())",
+    ),
 ];
 
 async fn populate(db: &TestDb, from: i64, to: i64) {
