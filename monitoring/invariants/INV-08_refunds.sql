@@ -5,11 +5,11 @@
 -- key: enrollment_id, what
 -- guards: uq_refund_per_enrollment, chk_transaction_enrollment
 -- repair: Pause the semester (`seatkeeper pause --semester ID`). Look at the enrollment, at the listed ledger rows and at the
---   requests that they name. For `more than once` and `above the price`, agree with the owner of the account, then take the surplus
---   back with a negative grant_credits; the rows stay, so accept the violation with that request as the reason (`seatkeeper check
---   accept`). For `not withdrawn`, ask whether the user left: if so withdraw the enrollment (status, is_active, withdrawn_at,
---   enrolled_count, in one transaction), if not take the refund back. A guard that INV-05 misses goes back
---   (uq_refund_per_enrollment only when no enrollment has two). Resume, and check again.
+--   requests that they name. For `not withdrawn`, ask whether the user left: if so withdraw the enrollment (status, is_active,
+--   withdrawn_at, enrolled_count, in one transaction). Any other surplus is taken back with a negative grant_credits, agreed with the
+--   owner of the account. The surplus row stays, and so does its amount: accept it (`seatkeeper check accept`), or, when it keeps
+--   uq_refund_per_enrollment from being put back, make it a PURCHASE without enrollment_id, in one transaction that
+--   disables the append-only trigger and enables it again. Resume, and check again.
 
 with refunds as (
     select t.enrollment_id, count(*) as refunds, sum(t.amount) as refunded,

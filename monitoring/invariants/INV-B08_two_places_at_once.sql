@@ -26,7 +26,7 @@ suspects as materialized (
     from live l
     where case when l.status = 'CONFIRMED' then l.any_until else l.taken_until end > l.starts_at
 ),
-overlapping as (
+collisions as (
     select o.booking_id, o.others
     from suspects s
     cross join lateral (
@@ -46,7 +46,7 @@ moved as (
     where b.status <> 'CANCELLED' and (b.starts_at <> s.starts_at or b.ends_at <> s.ends_at)
 ),
 offending as (
-    select o.booking_id, 'overlap' as what, o.others from overlapping o
+    select o.booking_id, 'overlap' as what, o.others from collisions o
     union all
     select m.booking_id, 'times', null from moved m
 )

@@ -5,6 +5,7 @@
 mod fills;
 mod guards;
 mod queue;
+mod roll_call;
 mod schedules;
 mod server;
 
@@ -65,6 +66,7 @@ pub async fn examine(pool: &PgPool, workers: u16) -> sqlx::Result<Vec<Finding>> 
     // Half a schema has nothing to be compared with.
     if matches!(schema, Schema::Usable { .. }) {
         findings.push(guards::finding(&mut connection).await?);
+        findings.push(roll_call::finding(&mut connection).await?);
         findings.extend(queue_findings(&mut connection).await?);
         findings.extend(schedules::findings(&mut connection).await?);
         drop(connection);

@@ -31,14 +31,17 @@ update seatkeeper.users set credit_balance = 12 where user_id = 3;
 -- == drop
 drop index seatkeeper.uq_refund_per_enrollment;
 -- == repair
--- The third has left, as it turns out. Of the first two the surplus rows came last and were never seen by anybody, so they
--- are taken out; where they were seen, grants correct the balance and the violation is accepted.
+-- The third has left, as it turns out. From the first two the surplus is taken back; nothing leaves the ledger, and no
+-- amount changes, but what is no refund is no longer called one.
 update seatkeeper.enrollments set status = 'WITHDRAWN', is_active = false, withdrawn_at = now() where enrollment_id = 13;
 update seatkeeper.semesters set enrolled_count = 0 where semester_id = 1;
-alter table seatkeeper.credit_transactions disable trigger trg_ledger_append_only;
-delete from seatkeeper.credit_transactions where transaction_id in (111, 112);
-alter table seatkeeper.credit_transactions enable trigger trg_ledger_append_only;
+insert into seatkeeper.credit_transactions (transaction_id, user_id, transaction_type, amount, balance_after)
+values (114, 1, 'ADMIN_ADJUSTMENT', -13, 12), (115, 2, 'ADMIN_ADJUSTMENT', -26, 0);
 update seatkeeper.users set credit_balance = 12 where user_id = 1;
 update seatkeeper.users set credit_balance = 0 where user_id = 2;
+alter table seatkeeper.credit_transactions disable trigger trg_ledger_append_only;
+update seatkeeper.credit_transactions set transaction_type = 'PURCHASE', enrollment_id = null
+where transaction_id in (111, 112);
+alter table seatkeeper.credit_transactions enable trigger trg_ledger_append_only;
 create unique index uq_refund_per_enrollment on seatkeeper.credit_transactions (enrollment_id)
     where transaction_type in ('TOURNAMENT_UNENROLL_REFUND', 'TOURNAMENT_CANCEL_REFUND');

@@ -68,6 +68,27 @@ async fn a_guard_that_is_gone_or_not_in_force_is_a_problem() {
 }
 
 #[tokio::test]
+async fn the_last_roll_call_is_told() {
+    let db = TestDb::new().await;
+    assert!(found(&db, "roll call").await.what.contains("none yet"));
+    db.roll_call(&["INV-01", "INV-02"]).await;
+    let finding = found(&db, "roll call").await;
+    assert!(finding.level == Level::Ok && finding.what.contains("2 invariants hold"), "{finding:?}");
+    db.roll_call(&[]).await;
+    let finding = found(&db, "roll call").await;
+    assert!(finding.level == Level::Ok && finding.what.contains("all 17 invariants hold"), "{finding:?}");
+    db.run("update seatkeeper.invariant_runs set finished_at = now() - interval '9 days'").await;
+    assert_eq!(found(&db, "roll call").await.level, Level::Warning);
+    db.run("alter table seatkeeper.attendance rename to presence").await;
+    db.roll_call(&["INV-B04"]).await;
+    let finding = found(&db, "roll call").await;
+    assert!(finding.level == Level::Warning && finding.what.contains("evaluated: INV-B04"), "{finding:?}");
+    db.roll_call(&["INV-B05"]).await;
+    let finding = found(&db, "roll call").await;
+    assert!(finding.level == Level::Problem && finding.what.contains("violated: INV-B05"), "{finding:?}");
+}
+
+#[tokio::test]
 async fn a_schema_that_does_not_fit_is_a_problem() {
     let empty = TestDb::empty().await;
     let finding = found(&empty, "schema").await;

@@ -1,5 +1,6 @@
 //! Whether it adds up.
 
+use seatkeeper::invariants::{Run, Status};
 use serde::Serialize;
 
 use super::audit::Audit;
@@ -29,6 +30,26 @@ pub fn checks(audit: &Audit, sent: usize) -> Vec<Check> {
         order(audit),
         replay(audit),
     ]
+}
+
+/// The invariants, in one snapshot.
+pub fn roll_call(run: &Run) -> Check {
+    let bad: Vec<&str> = run
+        .results
+        .iter()
+        .filter(|outcome| outcome.status != Status::Holds)
+        .map(|outcome| outcome.invariant.as_str())
+        .collect();
+    let mut says = format!(
+        "{} of {} invariants hold, seen in one snapshot",
+        grouped(run.results.len() - bad.len()),
+        grouped(run.results.len())
+    );
+    if !bad.is_empty() {
+        says.push_str("; not so ");
+        says.push_str(&bad.join(", "));
+    }
+    Check { name: "roll call", holds: bad.is_empty(), says }
 }
 
 fn places(audit: &Audit) -> Check {

@@ -23,6 +23,7 @@ use std::time::Duration;
 use clap::Args;
 use seatkeeper::health::Health;
 use seatkeeper::http::{self, Pages};
+use seatkeeper::invariants::{Run, Selection, Trigger, call_the_roll};
 use seatkeeper::metrics::{self, SharedState};
 use seatkeeper::postgres::{Timeouts, Transactions};
 use seatkeeper::queue;
@@ -44,6 +45,8 @@ use super::{Exit, Failure};
 
 /// Workers in this process.
 const WORKERS: u16 = 2;
+/// The longest that one check of the roll call may take.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(60);
 /// Grants that are sent in one call.
 const CHUNK: usize = 500;
 
@@ -94,6 +97,7 @@ struct Story {
     audit: Audit,
     speed: Speed,
     checks: Vec<Check>,
+    roll_call: Run,
     naive: Option<Naive>,
     hold: Option<Hold>,
 }
@@ -197,7 +201,9 @@ impl Demo {
 
         let asks = [&plan.script.asks[..], &sequel.asks[..]].concat();
         let audit = audit(&stage.pool, &asks, &heard, self.seats.into()).await?;
-        let checks = checks(&audit, plan.grants.len() + asks.len());
+        let roll_call = call_the_roll(&stage.pool, &Selection::all(), Trigger::Manual, CHECK_TIMEOUT).await?;
+        let mut checks = checks(&audit, plan.grants.len() + asks.len());
+        checks.push(checks::roll_call(&roll_call));
         let naive = if self.naive {
             let waiting = spinner("the same crowd, the usual way".into());
             let naive = naive::run(stage, &plan, self.seats.into(), self.connections.into()).await;
@@ -225,6 +231,7 @@ impl Demo {
             audit,
             speed,
             checks,
+            roll_call,
             naive,
             hold,
         })

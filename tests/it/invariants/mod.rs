@@ -4,4 +4,6 @@ mod counterexamples;
 mod guards;
 mod rows;
 mod runs;
+mod scraped;
 mod snapshot;
+mod verb;
