@@ -10,7 +10,7 @@
 --   cost with a grant_credits request, never by touching the ledger. Put uq_active_enrollment back if INV-05 misses it,
 --   resume, and check again.
 
--- The pairs come from the index alone; only the rows of those that offend are read.
+-- Only of the pairs that offend the rows are looked up.
 with doubled as (
     select e.user_id, e.semester_id
     from seatkeeper.enrollments e

@@ -11,14 +11,15 @@
 --   trigger is disabled, in one transaction that enables it again. What cannot be told is granted or taken by
 --   grant_credits, and accepted (`seatkeeper check accept`). Resume, and check again.
 
--- One pass in the order of the index: the chain and the sum together.
+-- One pass over the ledger, the chain and the sum together. `offset 0`: read as it lies and sorted, since in the order of the index
+-- every row would be fetched from another page.
 with ledger as (
     select t.user_id, sum(t.amount) as total, count(*) as transactions,
            array_agg(t.transaction_id) filter (where t.balance_after - t.amount is distinct from t.before) as broken
     from (
         select c.user_id, c.transaction_id, c.amount, c.balance_after,
                lag(c.balance_after, 1, 0::bigint) over (partition by c.user_id order by c.transaction_id) as before
-        from seatkeeper.credit_transactions c
+        from (select x.user_id, x.transaction_id, x.amount, x.balance_after from seatkeeper.credit_transactions x offset 0) c
     ) t
     group by t.user_id
 )

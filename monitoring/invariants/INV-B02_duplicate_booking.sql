@@ -10,7 +10,7 @@
 --   Where a CONFIRMED one went, mark the session for filling: insert its semester_id and session_id into fill_marks. Resume,
 --   and check again.
 
--- The pairs come from the index alone; only the rows of those that offend are read.
+-- Only of the pairs that offend the rows are looked up.
 with doubled as (
     select b.user_id, b.session_id
     from seatkeeper.bookings b

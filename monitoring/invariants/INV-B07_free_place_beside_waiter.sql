@@ -33,15 +33,20 @@ open as materialized (
     left join counted c on c.session_id = s.session_id
     where coalesce(c.confirmed, 0) < s.capacity
 )
-select o.session_id, o.semester_id, o.capacity, o.confirmed, o.starts_at, count(*) as able_waiters,
-       (array_agg(w.booking_id order by w.waitlist_ticket))[1] as first_booking_id, min(w.booked_at) as waiting_since
+-- Only of the sessions that have a free place the waiters are looked at.
+select o.session_id, o.semester_id, o.capacity, o.confirmed, o.starts_at, a.able_waiters, a.first_booking_id, a.waiting_since
 from open o
-join seatkeeper.bookings w on w.session_id = o.session_id and w.status = 'WAITLISTED'
-join seatkeeper.users u on u.user_id = w.user_id and u.is_active
-where exists (select from seatkeeper.enrollments e
-              where e.user_id = w.user_id and e.semester_id = o.semester_id and e.is_active)
-  -- Who is elsewhere at that time could not take it (INV-B08).
-  and not exists (select from seatkeeper.bookings c
-                  where c.user_id = w.user_id and c.status = 'CONFIRMED'
-                    and c.starts_at < w.ends_at and c.ends_at > w.starts_at)
-group by o.session_id, o.semester_id, o.capacity, o.confirmed, o.starts_at
+cross join lateral (
+    select count(*) as able_waiters, (array_agg(w.booking_id order by w.waitlist_ticket))[1] as first_booking_id,
+           min(w.booked_at) as waiting_since
+    from seatkeeper.bookings w
+    join seatkeeper.users u on u.user_id = w.user_id and u.is_active
+    where w.session_id = o.session_id and w.status = 'WAITLISTED'
+      and exists (select from seatkeeper.enrollments e
+                  where e.user_id = w.user_id and e.semester_id = o.semester_id and e.is_active)
+      -- Who is elsewhere at that time could not take it (INV-B08).
+      and not exists (select from seatkeeper.bookings c
+                      where c.user_id = w.user_id and c.status = 'CONFIRMED'
+                        and c.starts_at < w.ends_at and c.ends_at > w.starts_at)
+) a
+where a.able_waiters > 0

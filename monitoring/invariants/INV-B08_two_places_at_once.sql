@@ -12,14 +12,14 @@
 --   INV-B05 misses it, resume, and check again.
 
 -- One pass over each user's live bookings in the order in which they end: one overlaps an earlier one when that ends after its
--- start. Only of the users for whom that is so the bookings are compared with each other.
+-- start. Only of the users for whom that is so the bookings are compared with each other. `offset 0`: read as they lie and
+-- sorted, since in the order of the index every row would be fetched from another page.
 with live as (
     select b.user_id, b.status, b.starts_at, b.ends_at,
            lag(b.ends_at) over (partition by b.user_id order by b.ends_at) as any_until,
            max(b.ends_at) filter (where b.status = 'CONFIRMED') over (
                partition by b.user_id order by b.ends_at rows between unbounded preceding and 1 preceding) as taken_until
-    from seatkeeper.bookings b
-    where b.status <> 'CANCELLED'
+    from (select x.user_id, x.status, x.starts_at, x.ends_at from seatkeeper.bookings x where x.status <> 'CANCELLED' offset 0) b
 ),
 suspects as materialized (
     select distinct l.user_id
