@@ -11,6 +11,8 @@ mod doctor;
 mod doors;
 mod embedded;
 mod enqueue_verb;
+mod freeze;
+mod hardening;
 mod histories;
 mod idempotency;
 mod import;

@@ -1,6 +1,7 @@
 //! The roll call: what it finds, what it cannot evaluate, and what it says.
 
 mod counterexamples;
+mod every_guard;
 mod guards;
 mod rows;
 mod runs;
