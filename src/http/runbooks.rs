@@ -18,8 +18,10 @@ pub(super) async fn list() -> ([(HeaderName, &'static str); 1], String) {
 /// The runbook of an alert.
 pub(super) async fn show(
     Path(alert): Path<String>,
-) -> Result<([(HeaderName, &'static str); 1], &'static str), (StatusCode, [(HeaderName, &'static str); 1], String)>
-{
+) -> Result<
+    ([(HeaderName, &'static str); 1], &'static str),
+    (StatusCode, [(HeaderName, &'static str); 1], String),
+> {
     let asked = alert.strip_suffix(".md").unwrap_or(&alert);
     match RUNBOOKS.iter().find(|(file, _)| file.strip_suffix(".md") == Some(asked)) {
         Some((_, text)) => Ok((MARKDOWN, *text)),

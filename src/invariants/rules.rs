@@ -10,6 +10,8 @@ use crate::metrics::INVARIANT_VIOLATIONS as VIOLATIONS;
 pub const RUNBOOK_BASE: &str = "http://localhost:9600/runbooks";
 /// Width of the descriptions.
 const WIDTH: usize = 118;
+/// The state of the invariants, all replicas together, as a recording rule.
+const MAX: &str = "seatkeeper:invariant_violations:max";
 /// The last known state of the invariants, as a recording rule.
 const LAST_KNOWN: &str = "seatkeeper:invariant_violations:last_known";
 
@@ -36,10 +38,10 @@ groups:
     rules:
       # What was last known, for up to a day: a database that is down must not resolve an alert. The replicas are taken
       # together first: one that is gone must not be remembered beside those that know better.
+      - record: {MAX}
+        expr: max by (job, invariant, severity, accepted) ({VIOLATIONS})
       - record: {LAST_KNOWN}
-        expr: |-
-          max by (job, invariant, severity, accepted) ({VIOLATIONS})
-            or last_over_time(max by (job, invariant, severity, accepted) ({VIOLATIONS})[1d:1m])
+        expr: last_over_time({MAX}[1d])
 "
     );
     for alert in catalogue().iter().flat_map(alerts) {

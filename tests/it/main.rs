@@ -20,6 +20,7 @@ mod invariants;
 mod metrics;
 mod migrations;
 mod model;
+mod monitoring;
 mod operate;
 mod order;
 mod producer_examples;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub use database::{TestDb, cluster_url};
 pub use process::{Process, seatkeeper};
-pub use server::own_server;
+pub use server::{OwnServer, own_server};
 pub use verb::verb;
 
 /// Longer than anything takes on a loaded machine: reaching it means that the condition never comes.
