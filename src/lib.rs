@@ -4,7 +4,8 @@
 //! [`batch`] (how it is made once), [`decide`] (the rule), [`metrics`] (what the operator sees).
 //!
 //! Whether all of it came out right is what [`audit`] says: it executes the stored requests once more, one at a time, by the
-//! same rules.
+//! same rules. Whether everything holds that must hold is what the roll call says ([`invariants`]), which assumes that all
+//! the rest has failed.
 //!
 //! # Architecture invariants
 //!

@@ -72,19 +72,13 @@ pub async fn call_the_roll(
     }
     let (started_at, checked) = look(pool, which, timeout).await?;
     let run = record::store(pool, trigger, started_at, &checked).await?;
-    for outcome in &run.results {
-        if outcome.status != Status::Holds {
+    // Who asked by hand is told by the verb.
+    if matches!(trigger, Trigger::Schedule { .. }) {
+        run.results.iter().filter(|outcome| outcome.status != Status::Holds).for_each(|outcome| {
             let Outcome { invariant, status, violations, accepted, error, .. } = outcome;
-            tracing::warn!(
-                run_id = run.run_id,
-                invariant,
-                status = status.as_str(),
-                violations,
-                accepted,
-                error,
-                "roll call"
-            );
-        }
+            let (run_id, status) = (run.run_id, status.as_str());
+            tracing::warn!(run_id, invariant, status, violations, accepted, error, "roll call");
+        });
     }
     let seconds = (run.finished_at - run.started_at).as_seconds_f64();
     tracing::info!(run_id = run.run_id, checks = run.results.len(), seconds, "roll call finished");

@@ -110,7 +110,8 @@ fn tell_one(
         writeln!(text, "            and {} more", grouped(more))?;
     }
     tell_guards(text, known, troubles)?;
-    writeln!(text, "  to do     {}", known.repair)
+    // A step to a line.
+    writeln!(text, "  to do     {}", known.repair.replace(". ", ".\n            "))
 }
 
 fn tell_guards(text: &mut String, known: &Invariant, troubles: Option<&[Trouble]>) -> std::fmt::Result {

@@ -16,6 +16,7 @@
 //! worker polls, which also works behind `PgBouncer`).
 
 mod handler;
+mod poll;
 pub mod storage;
 mod tick;
 
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use apalis::layers::WorkerBuilderExt;
-use apalis::prelude::{BackendExt, Strategy, WorkerBuilder};
+use apalis::prelude::{BackendExt, WorkerBuilder};
 use apalis_postgres::{Config, PostgresStorage};
 use sqlx::PgPool;
 use tokio::sync::Notify;
@@ -33,6 +34,7 @@ use crate::postgres::describe;
 use crate::schedule::clock::Clock;
 use crate::schedule::{self, Plan};
 use handler::Chores;
+use poll::Every;
 pub use tick::tick;
 
 /// Connections that the chores of one process need: two for each that runs, one to look, one for the storage.
@@ -113,7 +115,7 @@ async fn work(pool: &PgPool, chores: &Arc<Chores>, drain: Duration, shutdown: &C
             .backend(
                 PostgresStorage::<serde_json::Value>::new(pool)
                     .with_config(config)
-                    .poll_with_strategy(Strategy::new().interval(POLL)),
+                    .poll_with_strategy(Every::new(POLL)),
             )
             .data(chores.clone())
             .concurrency(AT_ONCE)

@@ -15,6 +15,9 @@ async fn crowd(db: &TestDb, first: i64, last: i64) {
         "insert into seatkeeper.users (user_id) select generate_series({first}, {last});
          insert into seatkeeper.enrollments (user_id, semester_id, status, is_active)
          select generate_series({first}, {last}), 1, 'APPROVED', true;
+         insert into seatkeeper.credit_transactions (user_id, transaction_type, amount, balance_after, enrollment_id)
+         select user_id, 'TOURNAMENT_ENROLLMENT', 0, 0, enrollment_id from seatkeeper.enrollments
+         where user_id between {first} and {last};
          update seatkeeper.semesters set enrolled_count = enrolled_count + {last} - {first} + 1;
          insert into seatkeeper.bookings (user_id, session_id, status, starts_at, ends_at)
          select u, s.session_id, 'WAITLISTED', s.starts_at, s.ends_at

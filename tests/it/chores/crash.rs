@@ -8,7 +8,7 @@ use super::{at_it, called_once, chores_only, plan, roll_call_due, runs, slow_dow
 use crate::support::{Process, own_server, until};
 
 /// A slot that was left in the middle is taken up again within this; apalis alone would take five minutes.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(25);
 
 #[tokio::test]
 async fn a_chore_killed_in_the_middle_is_run_again_by_another_process() {

@@ -11,7 +11,7 @@ use super::{apply_first, pretend_newer};
 use crate::support::{TestDb, verb};
 
 /// What an installation holds, by the migration from which on it can.
-const DATA: [(i64, &str); 5] = [
+const DATA: [(i64, &str); 6] = [
     (
         1,
         "insert into seatkeeper.users (user_id, is_active, credit_balance) values (1, true, 90), (2, false, 0), (3, true, 0);
@@ -58,6 +58,11 @@ const DATA: [(i64, &str); 5] = [
          select run_id, 'INV-01', 'holds', 0 from seatkeeper.invariant_runs;
          insert into seatkeeper.invariant_baseline (invariant, key, reason, accepted_by)
          values ('INV-04', '{\"enrollment_id\": 1}', 'imported', 'somebody')",
+    ),
+    (
+        8,
+        "insert into seatkeeper.invariant_sightings (invariant, key, first_seen, last_seen)
+         values ('INV-04', '{\"enrollment_id\": 1}', now(), now())",
     ),
 ];
 
