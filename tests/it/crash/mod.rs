@@ -135,7 +135,9 @@ async fn a_server_that_crashes_under_load_loses_nothing_and_no_worker() {
     finish(&load, loading, workers.into()).await;
     let tally = load.tally.lock().unwrap().clone();
     println!("{RESTARTS} restarts broke {} calls and {} changes", tally.broken, tally.changes_broken);
-    assert!(RESTARTS >= 3 && tally.broken > 0, "seed {}: the restarts broke nothing", load.seed);
+    // Whom a restart hits, a producer or an owner, is chance.
+    let broken = tally.broken > 0 || tally.changes_broken > 0;
+    assert!(RESTARTS >= 3 && broken, "seed {}: the restarts broke nothing", load.seed);
     load.pool.close().await;
     look.close().await;
     server.remove().await;
