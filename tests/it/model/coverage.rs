@@ -116,18 +116,31 @@ impl Coverage {
 
     /// Fails when the load did not meet with everything that it is there for.
     pub fn assert_everything_occurred(&self, load: &Load) {
-        let seed = load.seed;
-        for (kind, answers) in ANSWERS {
-            for answer in *answers {
-                let found = self.answers.contains_key(&((*kind).to_owned(), (*answer).to_owned()));
-                assert!(found, "seed {seed}: no {kind} was answered {answer}");
-            }
-        }
-        for (what, count) in &self.others {
-            assert!(*count > 0, "seed {seed}: there were no {what}");
-        }
+        let (missed, _) = self.missed(load);
+        assert!(missed.is_empty(), "seed {}: never occurred: {}", load.seed, missed.join("; "));
+    }
+
+    /// Fails when the load did not meet with nine tenths of that: enough where the crashes are what matters.
+    pub fn assert_most_occurred(&self, load: &Load) {
+        let (missed, all) = self.missed(load);
+        assert!(
+            missed.len() * 10 <= all,
+            "seed {}: of {all} never occurred: {}",
+            load.seed,
+            missed.join("; ")
+        );
+    }
+
+    /// What never occurred, and how many things there are to occur.
+    fn missed(&self, load: &Load) -> (Vec<String>, usize) {
         let tally = load.tally.lock().unwrap().clone();
-        let occurred = [
+        let answered = ANSWERS.iter().flat_map(|(kind, answers)| {
+            answers.iter().map(move |answer| {
+                let given = self.answers.contains_key(&((*kind).to_owned(), (*answer).to_owned()));
+                (format!("{kind} answered {answer}"), given)
+            })
+        });
+        let tallied = [
             ("duplicates before the answer", tally.duplicates_before_answer),
             ("duplicates after the answer", tally.duplicates_after_answer),
             ("conflicts", tally.conflicts),
@@ -138,9 +151,12 @@ impl Coverage {
             ("capacities of sessions refused", tally.session_capacity_refused),
             ("moves refused", tally.moves_refused),
         ];
-        for (what, count) in occurred {
-            assert!(count > 0, "seed {seed}: there were no {what}");
-        }
+        let occurred: Vec<(String, bool)> = answered
+            .chain(self.others.iter().map(|(what, count)| ((*what).to_owned(), *count > 0)))
+            .chain(tallied.map(|(what, count)| (what.to_owned(), count > 0)))
+            .collect();
+        let all = occurred.len();
+        (occurred.into_iter().filter(|(_, occurred)| !occurred).map(|(what, _)| what).collect(), all)
     }
 }
 

@@ -171,7 +171,7 @@ impl Load {
     }
 
     /// Requests without an answer, and sessions to be filled.
-    async fn left(&self) -> i64 {
+    pub async fn left(&self) -> i64 {
         sqlx::query_scalar(
             "select (select count(*) from seatkeeper.requests where status = 'queued')
                   + (select count(*) from seatkeeper.fill_marks)",

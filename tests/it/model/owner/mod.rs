@@ -54,7 +54,7 @@ pub async fn run(load: Arc<Load>, mut rng: ChaCha8Rng, requests_a_change: u32) {
         asked.forget();
         turn += 1;
         // What is drawn seldom hits what it is after; so every other turn is for something that is sure to occur.
-        let changes = match turn % 24 {
+        let changes = match turn % 28 {
             2 | 10 | 18 => vec![semesters::reopened()],
             4 => vec![semesters::too_few_places(&mut rng)],
             6 => vec![sessions::too_few_places(&mut rng)],
@@ -62,6 +62,7 @@ pub async fn run(load: Arc<Load>, mut rng: ChaCha8Rng, requests_a_change: u32) {
             12 => vec![sessions::onto_another(&mut rng, "WAITLISTED")],
             14 | 22 => vec![sessions::one_place_more()],
             16 | 20 => vec![sessions::brought_back()],
+            24 | 26 => vec![sessions::bookable_again(&mut rng)],
             0 => vec![sessions::wandered(&mut rng)],
             _ => draw(&mut rng),
         };

@@ -20,7 +20,9 @@ pub fn reopened() -> Change {
          set status = 'ENROLLMENT_OPEN', unenroll_closes_at = null, enrollment_closes_at = null
          where semester_id = (select semester_id from seatkeeper.semesters
                               where semester_id between {first} and {last}
-                              order by status in ('ENROLLMENT_OPEN', 'IN_PROGRESS'), random() limit 1)"
+                              order by status in ('ENROLLMENT_OPEN', 'IN_PROGRESS')
+                                       and coalesce(enrollment_closes_at, 'infinity') > clock_timestamp(),
+                                       random() limit 1)"
     );
     Change { table: Table::Semesters, rows: CLUBS.collect(), moves: false, statement }
 }

@@ -64,6 +64,23 @@ pub fn brought_back() -> Change {
     Change { table: Table::Sessions, rows: WANDERING.collect(), moves: true, statement }
 }
 
+/// A session that can be booked no longer, since it was called off, is over or has a deadline that is: among the others
+/// again, or there would soon be nothing left to book.
+pub fn bookable_again(rng: &mut ChaCha8Rng) -> Change {
+    let (first, last) = (CROWDED.start(), CROWDED.end());
+    let statement = format!(
+        "update seatkeeper.sessions set status = 'SCHEDULED', cancellation_closes_at = null, {}
+         where session_id = (
+             select session_id from seatkeeper.sessions
+             where session_id between {first} and {last}
+               and (status <> 'SCHEDULED'
+                    or coalesce(booking_closes_at, starts_at - interval '24 hours') <= clock_timestamp())
+             order by random() limit 1)",
+        back_on_the_grid(rng)
+    );
+    Change { table: Table::Sessions, rows: CROWDED.collect(), moves: true, statement }
+}
+
 pub fn draw(rng: &mut ChaCha8Rng) -> Change {
     let crowded = rng.random_range(CROWDED);
     let any = rng.random_range(1..=SESSIONS);
