@@ -30,7 +30,7 @@ use uuid::Uuid;
 
 use crate::decide::{DecideError, World};
 use crate::postgres::{ErrorClass, Transactions};
-use claim::{Cursor, Mark, Waiting};
+use claim::{Cursor, Floors, Mark, Waiting};
 use gather::Barred;
 use needs::Needs;
 
@@ -167,19 +167,20 @@ struct Claim {
 }
 
 /// Claims, decides and commits one batch.
-async fn execute(transactions: &Transactions, order: &Order) -> Result<Done, Failure> {
+async fn execute(transactions: &Transactions, order: &Order, floors: &mut Floors) -> Result<Done, Failure> {
     let mut contents = Contents::default();
-    let outcome = attempt(transactions, order, &mut contents).await;
+    let outcome = attempt(transactions, order, floors, &mut contents).await;
     outcome.map_err(|error| Failure { error, contents })
 }
 
 async fn attempt(
     transactions: &Transactions,
     order: &Order,
+    floors: &mut Floors,
     contents: &mut Contents,
 ) -> Result<Done, BatchError> {
     let mut open = Open(Some(transactions.begin().await?));
-    let outcome = work(&mut open, order, contents).await;
+    let outcome = work(&mut open, order, floors, contents).await;
     // Not left to the drop, which only gets to it when the connection is used next: until then the lanes would look
     // busy to everybody, ourselves included.
     if let Some(left) = open.0.take()
@@ -206,11 +207,16 @@ impl Open {
     }
 }
 
-async fn work(open: &mut Open, order: &Order, contents: &mut Contents) -> Result<Done, BatchError> {
+async fn work(
+    open: &mut Open,
+    order: &Order,
+    floors: &mut Floors,
+    contents: &mut Contents,
+) -> Result<Done, BatchError> {
     let started = Instant::now();
     let connection = open.connection()?;
 
-    let mut claim = claim_batch(connection, order).await?;
+    let mut claim = claim_batch(connection, order, floors).await?;
     *contents = Contents::of(&claim);
     if claim.batch.is_empty() && claim.marks.is_empty() {
         return Ok(if claim.contended { Done::Contended(claim.next) } else { Done::Nothing(claim.next) });
@@ -263,15 +269,22 @@ async fn work(open: &mut Open, order: &Order, contents: &mut Contents) -> Result
 
 /// Takes lanes and requests: in order of arrival, at most `limit`, and none that has to wait for a grant which this
 /// batch cannot have.
-async fn claim_batch(connection: &mut PgConnection, order: &Order) -> Result<Claim, BatchError> {
+async fn claim_batch(
+    connection: &mut PgConnection,
+    order: &Order,
+    floors: &mut Floors,
+) -> Result<Claim, BatchError> {
     let limit = i64::try_from(order.limit).unwrap_or(i64::MAX);
-    let lanes = claim::lock_lanes(connection, order.cursor, limit).await?;
+    let known = floors.known();
+    let lanes = claim::lock_lanes(connection, order.cursor, limit, &known).await?;
     let mut waiting = claim::lock_loose(connection, &lanes.unknown, (limit / 2).max(1)).await?;
     let loose: HashSet<Uuid> = waiting.iter().map(|request| request.request_id).collect();
     let mut marks = Vec::new();
     if !lanes.held.is_empty() {
         marks = claim::read_marks(connection, &lanes.held, (limit / 2).max(1)).await?;
-        waiting.extend(claim::read_lanes(connection, &lanes.held, limit).await?);
+        let reading = claim::read_lanes(connection, &lanes.held, limit, &known).await?;
+        floors.learn(&lanes.held, &known, &reading);
+        waiting.extend(reading.waiting);
     }
 
     let users: BTreeSet<i64> = waiting.iter().filter_map(|request| request.user_id).collect();

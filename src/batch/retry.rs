@@ -20,7 +20,7 @@ use rand::Rng;
 use seatkeeper_jobs::{Kind, Reason};
 use uuid::Uuid;
 
-use super::claim::Cursor;
+use super::claim::{Cursor, Floors};
 use super::{BatchError, Contents, Done, Failure, Order, Report, Told, execute};
 use crate::decide::DecideError;
 use crate::metrics::{self, RetryCause};
@@ -75,6 +75,7 @@ pub struct Worker {
     transactions: Transactions,
     limits: Limits,
     cursor: Cursor,
+    floors: Floors,
     /// Whether every pass since the beginning of the ring of lanes found nothing.
     found_nothing: bool,
     limit: usize,
@@ -93,6 +94,7 @@ impl Worker {
             transactions,
             limits,
             cursor: Cursor::default(),
+            floors: Floors::default(),
             found_nothing: false,
             limit,
             cautious_until: None,
@@ -115,7 +117,7 @@ impl Worker {
             refuse: self.refuse,
             window: self.window,
         };
-        match execute(&self.transactions, &order).await {
+        match execute(&self.transactions, &order, &mut self.floors).await {
             Ok(done) => self.accept(done),
             Err(failure) => self.recover(failure, cautious).await,
         }

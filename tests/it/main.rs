@@ -21,6 +21,7 @@ mod metrics;
 mod migrations;
 mod model;
 mod monitoring;
+mod old_snapshots;
 mod operate;
 mod order;
 mod producer_examples;

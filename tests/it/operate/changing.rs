@@ -140,7 +140,7 @@ async fn a_retried_request_takes_its_place_and_keeps_its_story() {
         json!({ "request_id": id, "seq": 1, "kind": "enroll", "status": "queued", "outcome": null, "reason": null,
                 "result": null, "traceparent": null, "attempts": 0, "run_at": null, "expires_at": null,
                 "finished_at": null, "answer_seq": null, "last_error": "boom", "semester_id": 1, "user_id": 1,
-                "hold": null })
+                "hold": null, "returned": true })
     );
     let act: serde_json::Value = db
         .value("select to_jsonb(a) - array['action_id', 'acted_at'] from seatkeeper.operator_actions a")

@@ -1,0 +1,167 @@
+//! Floors: from which number on the queue of a busy lane has to be read.
+//!
+//! An answered request leaves a dead entry in the index of what is ready, until vacuum clears it away. Nothing may be cleared
+//! away that somebody with an older snapshot could still see (a roll call, a dump), and then each claim of a hot lane would read
+//! through all that was answered since. So a worker remembers a number for such a lane, below which no request can be ready.
+//!
+//! A request becomes ready in one of two ways. Either it *returns* (its time has come, a pause ended, it was retried, or its
+//! lane was found out): a trigger marks those, and they have an index of their own, which is always read whole. Or it is
+//! *inserted*. Numbers are drawn in order, by transactions that have their ID already; so when a snapshot shows a request `n`,
+//! smaller numbers can only come from transactions that were under way in that snapshot. Once all of them are over, the lane is
+//! read from where it was read before, a last time: what is ready now below `n` is in that reading, and no more can come. The
+//! smallest of it is the new floor, or else `n`.
+//!
+//! Only a lane that is held is learned about, and only from a snapshot that no pause kept anything out of. All the same each
+//! floor is distrusted now and then: a request that somebody put below it by hand is found within [`TRUSTED`].
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use super::Waiting;
+
+/// How many lanes are known at most: each costs a probe when the ring of lanes is passed.
+const LANES: usize = 64;
+/// Requests that a lane has to have had before its dead entries are worth a floor.
+const BUSY: usize = 16;
+/// How long a floor is used before its lane is read from the beginning once more.
+const TRUSTED: Duration = Duration::from_secs(10);
+/// How long a lane that had nothing is remembered.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
+/// What a claim read of the lanes that it holds.
+#[derive(Debug)]
+pub(in crate::batch) struct Reading {
+    /// In order of arrival.
+    pub(in crate::batch) waiting: Vec<Waiting>,
+    /// What it was read from; `None` when nothing was found.
+    pub(in crate::batch) snapshot: Option<Snapshot>,
+    /// Whether there may be more.
+    pub(in crate::batch) is_cut: bool,
+}
+
+/// What a snapshot says about transactions, and about what is kept out of sight.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::batch) struct Snapshot {
+    /// Transactions before this one are over.
+    pub(in crate::batch) running_from: i64,
+    /// This one and later ones had not begun.
+    pub(in crate::batch) running_below: i64,
+    /// No pause keeps out anything.
+    pub(in crate::batch) is_whole: bool,
+}
+
+/// Lanes with a floor, ascending, as a claim uses them.
+#[derive(Debug, Clone, Default)]
+pub(in crate::batch) struct Known {
+    pub(in crate::batch) lanes: Vec<i64>,
+    pub(in crate::batch) floors: Vec<i64>,
+}
+
+impl Known {
+    /// From where on to read this lane.
+    pub(in crate::batch) fn floor(&self, lane: i64) -> i64 {
+        self.lanes.binary_search(&lane).map_or(0, |at| self.floors[at])
+    }
+}
+
+/// What a worker knows about busy lanes.
+#[derive(Debug, Default)]
+pub(in crate::batch) struct Floors(BTreeMap<i64, Lane>);
+
+#[derive(Debug)]
+struct Lane {
+    /// Below, nothing but returned requests can be ready.
+    floor: i64,
+    next: Option<Candidate>,
+    /// Requests seen in it.
+    seen: usize,
+    /// When it was last read from the beginning.
+    read_whole: Instant,
+    used: Instant,
+}
+
+/// What was ready in a lane.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    lowest: i64,
+    highest: i64,
+    count: usize,
+}
+
+/// A floor to be, as soon as every transaction below the horizon is over.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    floor: i64,
+    horizon: i64,
+}
+
+impl Floors {
+    /// The floors to be used now.
+    pub(in crate::batch) fn known(&self) -> Known {
+        let now = Instant::now();
+        let trusted = |lane: &Lane| {
+            lane.floor > 0 && lane.seen >= BUSY && now.duration_since(lane.read_whole) < TRUSTED
+        };
+        let (lanes, floors) =
+            self.0.iter().filter(|(_, lane)| trusted(lane)).map(|(id, lane)| (*id, lane.floor)).unzip();
+        Known { lanes, floors }
+    }
+
+    /// Learns from what was read of held lanes, with these floors in use.
+    pub(in crate::batch) fn learn(&mut self, held: &[i64], known: &Known, reading: &Reading) {
+        let now = Instant::now();
+        self.0.retain(|_, lane| now.duration_since(lane.used) < REMEMBERED);
+        let Some(snapshot) = reading.snapshot else { return };
+        let mut found: HashMap<i64, Found> = HashMap::new();
+        for waiting in &reading.waiting {
+            if let Some(lane) = waiting.semester_id
+                && waiting.seq >= known.floor(lane)
+            {
+                // They are in order: the first one is the lowest, the last one the highest.
+                let found = found.entry(lane).or_insert(Found { lowest: waiting.seq, highest: 0, count: 0 });
+                found.highest = waiting.seq;
+                found.count += 1;
+            }
+        }
+        for id in held {
+            let found = found.get(id);
+            // Cut off before its first one: nothing is known about it. And nothing is worth knowing where nothing ever was.
+            let is_new = !self.0.contains_key(id);
+            if found.is_none() && (reading.is_cut || is_new) || is_new && self.0.len() >= LANES {
+                continue;
+            }
+            let lane = self.0.entry(*id).or_insert_with(|| Lane::new(now));
+            lane.seen = lane.seen.saturating_add(found.map_or(0, |found| found.count));
+            lane.used = now;
+            if known.floor(*id) == 0 {
+                lane.read_whole = now;
+                lane.floor = found.map_or(lane.floor, |found| lane.floor.min(found.lowest));
+            }
+            if snapshot.is_whole {
+                lane.rise(snapshot, found);
+            }
+        }
+    }
+}
+
+impl Lane {
+    const fn new(now: Instant) -> Self {
+        Self { floor: 0, next: None, seen: 0, read_whole: now, used: now }
+    }
+
+    fn rise(&mut self, snapshot: Snapshot, found: Option<&Found>) {
+        if let Some(next) = self.next
+            && snapshot.running_from >= next.horizon
+        {
+            // What is still to be answered stays above the floor.
+            let floor = found.map_or(next.floor, |found| next.floor.min(found.lowest));
+            self.floor = self.floor.max(floor);
+            self.next = None;
+        }
+        if self.next.is_none()
+            && let Some(found) = found
+        {
+            self.next = Some(Candidate { floor: found.highest, horizon: snapshot.running_below });
+        }
+    }
+}
