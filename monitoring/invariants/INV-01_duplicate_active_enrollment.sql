@@ -4,7 +4,7 @@
 -- alert_above: 0
 -- key: user_id, semester_id
 -- guards: uq_active_enrollment
--- repair: Pause the semester (`seatkeeper pause --semester ID`). Look at the listed enrollments, their ledger rows and
+-- repair: Pause the semester (`seatkeeper pause --semester ID --reason INV-01`). Look at the listed enrollments, their ledger rows and
 --   their requests; the oldest one that was paid for stays. Withdraw each other one by its enrollment_id (status WITHDRAWN,
 --   is_active false, withdrawn_at now) and set enrolled_count to what INV-06 counts, in one transaction. Give back what it
 --   cost with a grant_credits request, never by touching the ledger. Put uq_active_enrollment back if INV-05 misses it,

@@ -4,7 +4,7 @@
 -- alert_above: 0
 -- key: enrollment_id
 -- guards: chk_enrollment_state, chk_enrollment_status, chk_enrollment_withdrawn_at
--- repair: Pause the semester (`seatkeeper pause --semester ID`). The ledger says what happened: with a refund for the
+-- repair: Pause the semester (`seatkeeper pause --semester ID --reason INV-03`). The ledger says what happened: with a refund for the
 --   enrollment it is WITHDRAWN, inactive, and withdrawn_at is the refund's created_at; without one it is APPROVED, active, and
 --   withdrawn_at is null. Look at the request, too (`seatkeeper requests show ID`). Correct status, is_active and
 --   withdrawn_at of that one row together, and enrolled_count with them when is_active changes. Put the guard back if INV-05

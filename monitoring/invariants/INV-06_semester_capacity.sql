@@ -4,7 +4,7 @@
 -- alert_above: 0
 -- key: semester_id, what
 -- guards: chk_enrolled_within_capacity, chk_enrolled_count_non_negative
--- repair: Pause the semester (`seatkeeper pause --semester ID`); wait until no batch of it is open. For `counter`, count the
+-- repair: Pause the semester (`seatkeeper pause --semester ID --reason INV-06`); wait until no batch of it is open. For `counter`, count the
 --   active enrollments again under the semester's row lock and set enrolled_count to that. For `places`, nobody is thrown out by
 --   hand: the owner of the semester raises max_players, or names who leaves, and these are unenrolled by requests after
 --   the resume. Put chk_enrolled_within_capacity back if INV-05 misses it, resume, and check again.

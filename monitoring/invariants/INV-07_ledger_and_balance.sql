@@ -4,7 +4,7 @@
 -- alert_above: 0
 -- key: user_id, what
 -- guards: trg_ledger_append_only, fk_transaction_user
--- repair: Pause everything (`seatkeeper pause --everything`): the balance may be spent again while it is wrong. Read the
+-- repair: Pause everything (`seatkeeper pause --everything --reason INV-07`): the balance may be spent again while it is wrong. Read the
 --   user's ledger in the order of transaction_id, beside the requests that its rows name. For `balance`, the ledger is right: set
 --   credit_balance to its sum. For `ledger row N`, that row or the one before it was edited, added or taken away by hand: put
 --   back what the request's result says (`seatkeeper requests show ID`; or a backup), the one time that the append-only

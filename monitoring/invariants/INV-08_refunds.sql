@@ -4,7 +4,7 @@
 -- alert_above: 0
 -- key: enrollment_id, what
 -- guards: uq_refund_per_enrollment, chk_transaction_enrollment
--- repair: Pause the semester (`seatkeeper pause --semester ID`). Look at the enrollment, at the listed ledger rows and at the
+-- repair: Pause the semester (`seatkeeper pause --semester ID --reason INV-08`). Look at the enrollment, at the listed ledger rows and at the
 --   requests that they name. For `not withdrawn`, ask whether the user left: if so withdraw the enrollment (status, is_active,
 --   withdrawn_at, enrolled_count, in one transaction). Any other surplus is taken back with a negative grant_credits, agreed with the
 --   owner of the account. The surplus row stays, and so does its amount: accept it (`seatkeeper check accept`), or, when it keeps

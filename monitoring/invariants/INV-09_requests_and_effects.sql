@@ -6,7 +6,7 @@
 -- guards: none: locks hold this, and that effect and answer are one commit
 -- repair: For `late`, nothing is wrong with the data: see whether workers run and reach the database (`seatkeeper doctor`),
 --   and what `last_error` says. For `attempts`, a request is tried without end: pause its kind, and cancel it or report its
---   `last_error`. For an effect, pause its semester (`seatkeeper pause --semester ID`): the row says that a request made
+--   `last_error`. For an effect, pause its semester (`seatkeeper pause --semester ID --reason INV-09`): the row says that a request made
 --   it, and no such request was applied. Look for the request (`seatkeeper requests show ID`) and in backups; somebody
 --   deleted requests, or wrote the row by hand. Undo the effect by an ordinary request (unenroll, cancel_booking, grant_credits),
 --   or, when it is right as it is, accept it with the reason. Delete nothing. Resume, and check again.

@@ -5,7 +5,7 @@
 -- key: session_id, what
 -- guards: chk_confirmed_within_capacity, chk_confirmed_count_non_negative,
 --   trg_count_added_bookings, trg_count_changed_bookings, trg_count_deleted_bookings
--- repair: Pause the session's semester (`seatkeeper pause --semester ID`); wait until no batch of it is open. For `counter`, see
+-- repair: Pause the session's semester (`seatkeeper pause --semester ID --reason INV-B01`); wait until no batch of it is open. For `counter`, see
 --   whether the counting triggers are enabled (INV-B05) and enable them, then count the CONFIRMED bookings again under the
 --   session's row lock and set confirmed_count to that. For `places`, nobody is thrown out by hand: the owner of the session raises
 --   the capacity, or names who leaves, and these are cancelled by cancel_booking requests after the resume. Put

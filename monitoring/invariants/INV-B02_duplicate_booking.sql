@@ -4,7 +4,7 @@
 -- alert_above: 0
 -- key: user_id, session_id
 -- guards: uq_active_booking
--- repair: Pause the session's semester (`seatkeeper pause --semester ID`). Look at the listed bookings and their requests. A
+-- repair: Pause the session's semester (`seatkeeper pause --semester ID --reason INV-B02`). Look at the listed bookings and their requests. A
 --   CONFIRMED one stays, else the one with the smallest ticket. Set each other one by its booking_id to CANCELLED, with
 --   cancelled_at now and cancelled_because superseded; the trigger counts. Put uq_active_booking back if INV-B05 misses it.
 --   Where a CONFIRMED one went, mark the session for filling: insert its semester_id and session_id into fill_marks. Resume,

@@ -4,7 +4,7 @@
 -- alert_above: 0
 -- key: booking_id
 -- guards: uq_waitlist_ticket
--- repair: Pause everything (`seatkeeper pause --everything`): the order of a waitlist is in doubt. Look at the bookings that share a
+-- repair: Pause everything (`seatkeeper pause --everything --reason INV-B03`): the order of a waitlist is in doubt. Look at the bookings that share a
 --   ticket, at booked_at and at the answer_seq of their requests: the first of them keeps it. One that is not WAITLISTED any more
 --   takes a new ticket from waitlist_ticket_seq without harm to anybody. One that still waits would lose its place by that: give it
 --   an unused ticket between its neighbours', or agree with the owner of the session. Put uq_waitlist_ticket

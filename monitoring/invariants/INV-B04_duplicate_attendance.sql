@@ -4,7 +4,7 @@
 -- alert_above: 0
 -- key: booking_id
 -- guards: uq_booking_attendance
--- repair: Pause the kind (`seatkeeper pause --kind record_attendance`). Look at the rows of the booking and their requests: the word of
+-- repair: Pause the kind (`seatkeeper pause --kind record_attendance --reason INV-B04`). Look at the rows of the booking and their requests: the word of
 --   the request with the highest answer_seq counts. Copy all rows aside first; then delete the others, one by one, by their ctid.
 --   Put the primary key uq_booking_attendance back if INV-B05 misses it, resume, and check again.
 

@@ -5,7 +5,7 @@
 -- key: what, table, name
 -- guards: none: it looks at the guards themselves
 -- manifest: guards
--- repair: Pause everything (`seatkeeper pause --everything`). Find the rows that the guard
+-- repair: Pause everything (`seatkeeper pause --everything --reason INV-B05`). Find the rows that the guard
 --   would have refused meanwhile: `seatkeeper check` finds those of the other invariants; repair these first, or the guard
 --   cannot be put back. Then put it back as `expected` has it: `alter table … validate constraint`, `reindex index
 --   concurrently`, `enable trigger`, or drop it and make it again. Check again, and resume.

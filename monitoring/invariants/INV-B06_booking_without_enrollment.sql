@@ -4,7 +4,7 @@
 -- alert_above: 0
 -- key: booking_id
 -- guards: none: only locks hold this
--- repair: Pause the semester (`seatkeeper pause --semester ID`). Look at the user's enrollments in it, and at their requests: who
+-- repair: Pause the semester (`seatkeeper pause --semester ID --reason INV-B06`). Look at the user's enrollments in it, and at their requests: who
 --   was withdrawn by mistake is enrolled again by an enroll request after the resume, and keeps the booking meanwhile. Who left
 --   gives the booking up: resume, and send a cancel_booking request for it, which fills the place as well. When the
 --   cancellation is closed, set that one booking to CANCELLED (cancelled_at now, cancelled_because unenrolled) and mark

@@ -4,7 +4,7 @@
 -- alert_above: 0
 -- key: booking_id, what
 -- guards: xcl_no_overlapping_confirmed_bookings, trg_follow_sessions
--- repair: Pause the semesters of the sessions (`seatkeeper pause --semester ID`). For `times`, see whether trg_follow_sessions is
+-- repair: Pause the semesters of the sessions (`seatkeeper pause --semester ID --reason INV-B08`). For `times`, see whether trg_follow_sessions is
 --   enabled (INV-B05), and set starts_at and ends_at of that booking to its session's, after looking for what it then overlaps. For
 --   `overlap`, a WAITLISTED one gives way: set it to CANCELLED (cancelled_at now, cancelled_because superseded). Of two CONFIRMED
 --   ones ask the user which stays, resume, and send a cancel_booking request for the other; by hand only when that is closed,

@@ -1,5 +1,6 @@
 //! The verbs, one file each. Here: their common ground.
 
+mod ask;
 mod check;
 mod database;
 mod demo;

@@ -1,7 +1,5 @@
 //! `check accept` and `check unaccept`: recorded, with who and why.
 
-use std::io::{BufRead, IsTerminal, Write as _};
-
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{ArgGroup, Args};
 use seatkeeper::invariants::baseline::{self, Acceptance};
@@ -13,7 +11,7 @@ use sqlx::PgPool;
 use super::known;
 use super::report::instant;
 use crate::cli::database::DatabaseFlags;
-use crate::cli::{Exit, Failure, print};
+use crate::cli::{Exit, Failure, ask, print};
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("which").required(true).args(["invariant", "all_of"]))]
@@ -79,25 +77,9 @@ impl Rows {
         keys.map(|keys| (invariant, Some(keys))).map_err(|error| Failure::usage(format!("--key: {error}")))
     }
 
-    /// Shows the count and asks. Who cannot be asked has to say `--yes`.
+    /// Whether it was said to go on, or is when asked.
     fn may_go_on(&self, what: &str) -> Result<bool, Failure> {
-        if self.yes || self.all_of.is_none() {
-            return Ok(true);
-        }
-        if !std::io::stdin().is_terminal() {
-            return Err(Failure::usage(format!(
-                "{what}; nobody can be asked here: add --yes, or --dry-run to look"
-            )));
-        }
-        eprint!("{what}. Go on? [y/N] ");
-        // A prompt that does not show up is followed by an answer that is no yes.
-        let _ = std::io::stderr().flush();
-        let mut answer = String::new();
-        std::io::stdin()
-            .lock()
-            .read_line(&mut answer)
-            .map_err(|error| Failure::unable(format!("no answer could be read: {error}")))?;
-        Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+        if self.yes || self.all_of.is_none() { Ok(true) } else { ask::may_go_on(what) }
     }
 
     fn report(&self, json: &Value, text: &str) {

@@ -1,7 +1,5 @@
 //! `requests retry` and `requests cancel`.
 
-use std::io::{BufRead, IsTerminal, Write as _};
-
 use clap::{ArgGroup, Args};
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use seatkeeper::operate::{self, Change, Filter, Operator, Other, Selection};
@@ -11,7 +9,7 @@ use uuid::Uuid;
 
 use super::FilterFlags;
 use crate::cli::database::DatabaseFlags;
-use crate::cli::{Exit, Failure, print};
+use crate::cli::{Exit, Failure, ask, print};
 
 /// From here on a progress bar is worth its while.
 const LONG: usize = 5_000;
@@ -109,7 +107,7 @@ impl Common {
         }
         let exit = if self.dry_run || selection.count() == 0 {
             self.report(change, &selection, &others, &operate::Progress::default())
-        } else if !by_id && !self.yes && !ask(change, &selection)? {
+        } else if !by_id && !self.yes && !may_go_on(change, &selection)? {
             eprintln!("nothing was changed");
             Exit::Fine
         } else {
@@ -196,25 +194,11 @@ fn number(count: usize) -> String {
     if count == 1 { "1 request".to_owned() } else { format!("{count} requests") }
 }
 
-/// Shows the count and asks. Who cannot be asked has to say `--yes`.
-fn ask(change: Change, selection: &Selection) -> Result<bool, Failure> {
-    let count = number(selection.count());
+/// Asks for a yes to a change of everything that a filter gave.
+fn may_go_on(change: Change, selection: &Selection) -> Result<bool, Failure> {
     let lanes = selection.lanes.keys().flatten().count();
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage(format!(
-            "{count} match the filter and would be {}; nobody can be asked here: add --yes, or --dry-run to look",
-            done(change)
-        )));
-    }
-    eprint!("{count} in {lanes} semesters will be {}. Go on? [y/N] ", done(change));
-    // A prompt that does not show up is followed by an answer that is no yes.
-    let _ = std::io::stderr().flush();
-    let mut answer = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .map_err(|error| Failure::unable(format!("no answer could be read: {error}")))?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    let lanes = if lanes == 1 { "1 semester".to_owned() } else { format!("{lanes} semesters") };
+    ask::may_go_on(&format!("{} in {lanes} will be {}", number(selection.count()), done(change)))
 }
 
 fn bar(count: usize) -> ProgressBar {

@@ -2,6 +2,7 @@
 
 mod bad_rows;
 mod crash;
+mod flood;
 mod once;
 mod retention;
 mod rights;

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{files, items, panel_queries, rules, text};
 use crate::support::http::get;
-use crate::support::{Process, TestDb, until};
+use crate::support::{Process, TestDb, until, verb};
 
 /// What other people's systems rely on: a name that is missing here has been given up, and that is not ours to do.
 const ALERTS: [&str; 14] = [
@@ -230,4 +230,19 @@ fn the_dashboard_is_in_order() {
     let variables = dashboard["templating"]["list"].as_array().unwrap();
     let variables: Vec<&str> = variables.iter().map(|variable| variable["name"].as_str().unwrap()).collect();
     assert_eq!(variables, ["datasource", "job"]);
+}
+
+#[tokio::test]
+async fn the_rules_are_what_the_invariants_generate() {
+    let check = async |path: &str| verb(&["rules", "generate", "--check", "--output", path], b"").await;
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/monitoring/rules/invariants.yml");
+    let (code, told, complaint) = check(rules).await;
+    assert_eq!(code, 0, "{told}{complaint}");
+
+    let other = tempfile::NamedTempFile::new().unwrap();
+    let edited = std::fs::read_to_string(rules).unwrap().replacen("INV-01", "INV-10", 1);
+    std::fs::write(other.path(), edited).unwrap();
+    let (code, told, _) = check(other.path().to_str().unwrap()).await;
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("INV-10") && told.contains("`seatkeeper rules generate` writes it"), "{told}");
 }

@@ -192,7 +192,7 @@ async fn a_filter_shows_the_count_and_asks() {
 
     let cancel = ["requests", "cancel", "--semester", "1", "--reason", "called off"];
     let text = cli_ends(&db.url, &cancel, 2).await;
-    assert!(text.contains("3 requests match the filter") && text.contains("--yes"), "{text}");
+    assert!(text.contains("3 requests in 1 semester will be cancelled") && text.contains("--yes"), "{text}");
     let text = cli_ends(&db.url, &[&cancel[..], &["--dry-run"]].concat(), 0).await;
     assert_eq!(text, "3 requests would be cancelled\n");
     assert_eq!(db.value::<i64>(count).await, 0);
