@@ -109,6 +109,25 @@ fn is_race(word: &str) -> bool {
 }
 
 #[test]
+fn hardening_demonstrates_the_older_monitor_line_by_line() {
+    let text = declaration();
+    let cadence = section(&text, "Monitoring cadence");
+    let table = &cadence[cadence.find("### The older monitor's table").unwrap()..];
+    let tests = tests();
+    let names: BTreeSet<&str> = tests.iter().filter_map(|test| test.rsplit("::").next()).collect();
+    let rows = rows(table);
+    for row in &rows {
+        assert!(quoted(&row[2]).count() > 0, "nothing demonstrates {}", row[0]);
+        for test in quoted(&row[2]) {
+            assert!(names.contains(test), "{}: there is no test {test}", row[0]);
+        }
+    }
+    for id in ["INV-01", "INV-02", "INV-03", "INV-04", "INV-05"] {
+        assert!(rows.iter().any(|row| row[0].split(", ").any(|line| line == id)), "no line of {id}");
+    }
+}
+
+#[test]
 fn hardening_has_the_numbers_of_the_tests() {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for test in tests() {

@@ -1,6 +1,8 @@
 //! RACE-B03, RACE-B06, RACE-10 and places at the same time: sessions under the hands of owners, and of other lanes.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use seatkeeper::batch::{Limits, Turn};
 use seatkeeper_jobs::{Outcome, Reason, Status};
@@ -19,20 +21,22 @@ async fn race_b03_those_who_join_at_once_wait_in_the_order_in_which_they_came() 
     let db = stage(JOINING + 1).await;
     session(&db, 1, 1, 48, 1).await;
     booked(&db, JOINING + 1, 1).await;
+    let all_asked = Arc::new(AtomicBool::new(false));
     let mut workers = Vec::new();
     for _ in 0..4 {
         let mut worker = patient_with(&db, Limits { batch: 3, ..Limits::default() });
+        let all_asked = all_asked.clone();
         workers.push(tokio::spawn(async move {
             let mut answered = 0;
-            let mut idle = 0;
-            while answered < 2 * JOINING && idle < 1_000 {
+            loop {
+                // Before the turn: only what was asked by then is what it has looked for.
+                let is_last = all_asked.load(Ordering::SeqCst);
                 match worker.turn().await {
-                    Turn::Answered(report) => answered += i64::try_from(report.told.len()).unwrap(),
-                    Turn::Idle => idle += 1,
+                    Turn::Answered(report) => answered += report.told.len(),
+                    Turn::Idle if is_last => return answered,
                     _ => tokio::task::yield_now().await,
                 }
             }
-            answered
         }));
     }
     // Several producers, each with users of their own; every third gives up again at once.
@@ -61,7 +65,7 @@ async fn race_b03_those_who_join_at_once_wait_in_the_order_in_which_they_came() 
     for producer in producers {
         ids.extend(producer.await.unwrap());
     }
-    db.drain().await;
+    all_asked.store(true, Ordering::SeqCst);
     let mut worked = 0;
     for worker in workers {
         worked += usize::from(worker.await.unwrap() > 0);
