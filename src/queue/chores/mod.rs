@@ -7,7 +7,7 @@
 //! - *Never over itself*: a chore holds a transaction-scoped advisory lock for as long as it works. It goes with the
 //!   connection: no lease, no heartbeat, nothing to clean up after a SIGKILL.
 //! - *Again after a death*: every few seconds each replica looks for a slot that is due, that nobody is at and nothing
-//!   waits for, and pushes the next step of it under a key that all of them agree on ([`tick`]). apalis itself would
+//!   waits for, and pushes the next step of it under a key that all of them agree on ([`tick()`]). apalis itself would
 //!   notice after five minutes.
 //!
 //! So a task of apalis is a message: "do this step of that slot". Its handler never returns an error, since the
