@@ -1,6 +1,7 @@
 //! The verbs, one file each. Here: their common ground.
 
 mod ask;
+mod bench;
 mod check;
 mod database;
 mod demo;
@@ -46,6 +47,11 @@ impl Failure {
     /// It could not be done.
     pub fn unable(message: impl Into<String>) -> Self {
         Self { exit: Exit::Unable, message: message.into() }
+    }
+
+    /// What was found is bad.
+    pub fn bad_news(message: impl Into<String>) -> Self {
+        Self { exit: Exit::BadNews, message: message.into() }
     }
 
     /// The command line, or a file that it names, was not understood.
@@ -106,6 +112,8 @@ enum Verb {
     Enqueue(enqueue::Enqueue),
     /// Bring users, semesters or sessions into the catalog from a file
     Import(import::Import),
+    /// Measure throughput and latency beside the usual ways of doing the same work
+    Bench(bench::Bench),
 }
 
 impl Verb {
@@ -131,6 +139,7 @@ impl Verb {
             Self::Roles(verb) => verb.execute().await,
             Self::Check(verb) => verb.execute().await,
             Self::Rules(verb) => verb.execute().await,
+            Self::Bench(verb) => verb.execute().await,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod audit;
 mod bad_input;
+mod bench;
 mod booking;
 mod chores;
 mod crash;
