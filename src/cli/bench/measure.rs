@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use sqlx::PgPool;
 
 use super::asks::{Ask, Load, Scale};
+use super::doors::Door;
 use super::figures::{Figures, float, per_second};
 use super::server::Server;
 use super::stage::{self, CELL, Template};
@@ -47,10 +48,19 @@ impl Way {
 
 /// What is done with a database while the counters run.
 pub enum Task {
-    /// Requests, in one of the ways; `waiting`: those that are in the queue of the template already.
-    Work { way: Way, asks: Arc<Vec<Ask>>, waiting: bool },
+    /// Requests that are asked there, one transaction each.
+    OneByOne { client: Client, asks: Arc<Vec<Ask>> },
+    /// What waits there, until nothing is left or enough is answered.
+    Batches { limit: usize, workers: usize, enough: usize },
     /// Calls of producers.
-    Door { door: super::doors::Door, asks: Arc<Vec<Ask>> },
+    Door { door: Door, asks: Arc<Vec<Ask>> },
+}
+
+impl Task {
+    /// Answers all that waits.
+    pub const fn batches(limit: usize, workers: usize) -> Self {
+        Self::Batches { limit, workers, enough: usize::MAX }
+    }
 }
 
 /// Measures the work on one load.
@@ -65,16 +75,19 @@ pub async fn work(
     let template = if load.is_bookings() { Template::Bookings } else { Template::Enroll };
     let ours = matches!(way, Way::Batches { .. });
     let pool = stage::cell(server, template, ours).await?;
-    let asks = Arc::new(asks);
     if ours {
         let requests = asks.iter().map(Ask::request).collect::<Result<Vec<_>, _>>();
         stage::ask(&pool, &requests.map_err(|error| Failure::unable(error.to_string()))?).await?;
         sqlx::raw_sql("analyze seatkeeper.requests").execute(&pool).await?;
     }
-    let enough = asks.len();
-    let before = answered(&pool).await?;
-    let figures = measured(server, pool, Task::Work { way, asks, waiting: false }).await?;
-    verify(server, scale, before, enough, false, thorough).await?;
+    let (asked, before) = (asks.len(), answered(&pool).await?);
+    let task = match way {
+        Way::OneCall => Task::OneByOne { client: Client::OneCall, asks: asks.into() },
+        Way::Statements => Task::OneByOne { client: Client::Statements, asks: asks.into() },
+        Way::Batches { limit, workers } => Task::batches(limit, workers),
+    };
+    let figures = measured(server, pool, task).await?;
+    verify(server, scale, before, asked, false, thorough).await?;
     Ok(figures)
 }
 
@@ -82,16 +95,9 @@ pub async fn work(
 pub async fn long_queue(server: &Server, scale: &Scale, limit: usize) -> Result<Figures, Failure> {
     let pool = stage::cell(server, Template::Waiting, true).await?;
     let before = answered(&pool).await?;
-    // The asks are in the template; only their number matters here.
-    let asks = Arc::new(super::asks::draw(
-        Load::EnrollHot,
-        scale,
-        &mut <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(0),
-    ));
-    let enough = asks.len();
-    let way = Way::Batches { limit, workers: 1 };
-    let figures = measured(server, pool, Task::Work { way, asks, waiting: true }).await?;
-    verify(server, scale, before, enough, true, false).await?;
+    let task = Task::Batches { limit, workers: 1, enough: scale.requests };
+    let figures = measured(server, pool, task).await?;
+    verify(server, scale, before, scale.requests, true, false).await?;
     Ok(figures)
 }
 
@@ -103,14 +109,8 @@ pub async fn measured(server: &Server, pool: PgPool, task: Task) -> Result<Figur
     let (syncs, cpu) = (wal_syncs(server).await?, server.cpu());
     let began = Instant::now();
     let done = match task {
-        Task::Work { way: Way::OneCall, asks, .. } => work::one_by_one(&pool, asks, Client::OneCall).await?,
-        Task::Work { way: Way::Statements, asks, .. } => {
-            work::one_by_one(&pool, asks, Client::Statements).await?
-        }
-        Task::Work { way: Way::Batches { limit, workers }, asks, waiting } => {
-            let enough = if waiting { asks.len() } else { usize::MAX };
-            work::answer(&pool, limit, workers, enough).await?
-        }
+        Task::OneByOne { client, asks } => work::one_by_one(&pool, asks, client).await?,
+        Task::Batches { limit, workers, enough } => work::answer(&pool, limit, workers, enough).await?,
         Task::Door { door, asks } => door.knock(&pool, asks).await?,
     };
     let took = began.elapsed();
@@ -130,7 +130,7 @@ pub async fn measured(server: &Server, pool: PgPool, task: Task) -> Result<Figur
 }
 
 /// Pages that the claims touched, for each commit: claims that came to nothing are counted as well.
-async fn claimed_pages(server: &Server, done: Done) -> Result<Option<f64>, Failure> {
+pub async fn claimed_pages(server: &Server, done: Done) -> Result<Option<f64>, Failure> {
     let pool = server.connect(CELL, 1);
     let pages: Option<i64> = sqlx::query_scalar(
         "select sum(shared_blks_hit + shared_blks_read)::bigint from pg_stat_statements
@@ -144,7 +144,8 @@ async fn claimed_pages(server: &Server, done: Done) -> Result<Option<f64>, Failu
     Ok(pages.map(|pages| float(pages) / float(done.batches)))
 }
 
-async fn answered(pool: &PgPool) -> Result<i64, Failure> {
+/// Requests that have their answer.
+pub async fn answered(pool: &PgPool) -> Result<i64, Failure> {
     Ok(sqlx::query_scalar("select count(*) from seatkeeper.requests where status = 'done'")
         .fetch_one(pool)
         .await?)
@@ -152,7 +153,7 @@ async fn answered(pool: &PgPool) -> Result<i64, Failure> {
 
 /// What was measured was done: every request answered, counters and balances as the rows say, and, when it is to be
 /// thorough, every answer and every balance as the rules give it.
-async fn verify(
+pub async fn verify(
     server: &Server,
     scale: &Scale,
     before: i64,

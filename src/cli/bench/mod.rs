@@ -6,6 +6,7 @@
 mod asks;
 mod doors;
 mod figures;
+mod growth;
 mod latency;
 mod measure;
 mod one_by_one;
@@ -53,6 +54,10 @@ pub struct Bench {
     /// Less of everything: shows that it works, and says little about speed; no target is judged
     #[arg(long, env = "SEATKEEPER_QUICK")]
     quick: bool,
+    /// Measure instead what becomes of the speed as the tables grow, beside a snapshot that is held open, and while old
+    /// requests are removed
+    #[arg(long, env = "SEATKEEPER_GROWTH", conflicts_with = "rounds")]
+    growth: bool,
     /// Number that decides what is asked and in which order it is measured; drawn when it is not given
     #[arg(long, env = "SEATKEEPER_SEED")]
     seed: Option<u64>,
@@ -77,20 +82,35 @@ impl Bench {
             None => Server::embedded(&self.data_dir).await?,
         };
         let outcome = tokio::select! {
-            outcome = self.measure(&server) => outcome,
+            outcome = self.outcome(&server) => outcome,
             () = stop.cancelled() => Err(Failure::unable("interrupted")),
         };
         // Whatever came of it, nothing is left behind.
         let closed = server.close().await;
-        let results = outcome?;
+        let (text, exit) = outcome?;
         closed?;
-        if self.json {
-            let json = serde_json::to_string(&results).map_err(|error| Failure::unable(error.to_string()))?;
-            super::print(&format!("{json}\n"));
-        } else {
-            super::print(&show::text(&results));
+        super::print(&text);
+        Ok(exit)
+    }
+
+    /// What is printed, and how it ends.
+    async fn outcome(&self, server: &Server) -> Result<(String, Exit), Failure> {
+        if self.growth {
+            let growth = self.measure_growth(server).await?;
+            return Ok((if self.json { json(&growth)? } else { show::growth(&growth) }, Exit::Fine));
         }
-        Ok(if results.met() { Exit::Fine } else { Exit::BadNews })
+        let results = self.measure(server).await?;
+        let exit = if results.met() { Exit::Fine } else { Exit::BadNews };
+        Ok((if self.json { json(&results)? } else { show::text(&results) }, exit))
+    }
+
+    async fn measure_growth(&self, server: &Server) -> Result<growth::Growth, Failure> {
+        let seed = self.seed.unwrap_or_else(rand::random);
+        let bar = progress_bar("measuring")?;
+        let mut random = StdRng::seed_from_u64(seed);
+        let growth = growth::measure(server, &self.scale(), self.quick, &mut random, &bar).await;
+        bar.finish_and_clear();
+        growth
     }
 
     fn scale(&self) -> Scale {
@@ -198,6 +218,11 @@ impl Bench {
         }
         Ok(results)
     }
+}
+
+fn json(results: &impl serde::Serialize) -> Result<String, Failure> {
+    let json = serde_json::to_string(results).map_err(|error| Failure::unable(error.to_string()))?;
+    Ok(json + "\n")
 }
 
 /// Measures a door on a database in which everybody has something to ask.

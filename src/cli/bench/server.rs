@@ -108,8 +108,11 @@ impl Server {
             .await?)
     }
 
-    /// Counts the pages that the statements in a database touch, from the next connection on.
+    /// Counts the pages that the statements in a database touch, from the next connection on; where that is possible.
     pub async fn count_pages(&self, name: &str) -> Result<(), Failure> {
+        if !self.counts_pages {
+            return Ok(());
+        }
         let alter = format!("alter database {}_{name} set {STATEMENTS}.track = 'top'", self.prefix);
         sqlx::query(AssertSqlSafe(alter)).execute(&self.admin).await?;
         Ok(())

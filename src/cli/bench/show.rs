@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::figures::Summary;
+use super::growth::Growth;
 use super::results::Results;
 use crate::cli::words::grouped;
 
@@ -92,9 +93,6 @@ fn write(text: &mut String, results: &Results) -> std::fmt::Result {
 }
 
 fn line(text: &mut String, name: &str, summary: &Summary, ratio: &str) -> std::fmt::Result {
-    let or_nothing = |value: Option<f64>, digits: usize| {
-        value.map(|value| format!("{value:.digits$}")).unwrap_or_default()
-    };
     writeln!(
         text,
         "    {:40} {:>10} {:>9.1} {:>9} {:>7} {:>14}",
@@ -105,4 +103,48 @@ fn line(text: &mut String, name: &str, summary: &Summary, ratio: &str) -> std::f
         or_nothing(summary.pages_per_claim, 0),
         ratio
     )
+}
+
+/// The curves, as text.
+pub fn growth(growth: &Growth) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = write_growth(&mut text, growth);
+    text
+}
+
+fn write_growth(text: &mut String, growth: &Growth) -> std::fmt::Result {
+    for curve in &growth.curves {
+        writeln!(text, "{}", curve.name)?;
+        writeln!(
+            text,
+            "  {:>32} {:>10} {:>9} {:>9} {:>7}",
+            curve.grows, "a second", "per sync", "CPU ms", "pages"
+        )?;
+        for point in &curve.points {
+            writeln!(
+                text,
+                "  {:>32} {:>10} {:>9} {:>9} {:>7}",
+                grouped(point.size),
+                grouped(format!("{:.0}", point.per_second)),
+                or_nothing(point.requests_per_sync, 1),
+                or_nothing(point.cpu_ms, 3),
+                or_nothing(point.pages_per_claim, 0)
+            )?;
+        }
+    }
+    let removal = &growth.removal;
+    writeln!(
+        text,
+        "removal of old requests: {} in all, {:.0} a second; the hot load before it {:.0} a second, meanwhile {:.0}, after it {:.0}",
+        grouped(removal.requests),
+        removal.per_second,
+        removal.before,
+        removal.meanwhile,
+        removal.after
+    )
+}
+
+fn or_nothing(value: Option<f64>, digits: usize) -> String {
+    value.map(|value| format!("{value:.digits$}")).unwrap_or_default()
 }

@@ -151,7 +151,7 @@ async fn sessions(pool: &PgPool, scale: &Scale) -> Result<(), Failure> {
 }
 
 /// Everybody asks for the hot semester, again and again, until so many requests wait behind those that will be answered.
-async fn wait(pool: &PgPool, scale: &Scale) -> Result<(), Failure> {
+pub async fn wait(pool: &PgPool, scale: &Scale) -> Result<(), Failure> {
     let all = scale.waiting + i64::try_from(scale.requests).unwrap_or(i64::MAX);
     sqlx::query(
         "insert into seatkeeper.requests (request_id, kind, payload, semester_id, user_id)
@@ -170,8 +170,8 @@ async fn wait(pool: &PgPool, scale: &Scale) -> Result<(), Failure> {
 
 /// A copy of a template for one measurement, and connections to it.
 pub async fn cell(server: &Server, template: Template, count_pages: bool) -> Result<PgPool, Failure> {
-    server.make(CELL, Some(template.name()), 4).await.map(drop)?;
-    if count_pages && server.counts_pages {
+    server.make(CELL, Some(template.name()), 1).await?;
+    if count_pages {
         server.count_pages(CELL).await?;
     }
     let pool = server.connect(CELL, 70);

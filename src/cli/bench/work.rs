@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use seatkeeper::batch::{Limits, Turn, Worker};
 use seatkeeper::postgres::{ErrorClass, Timeouts, Transactions};
@@ -59,6 +59,35 @@ pub async fn answer(pool: &PgPool, limit: usize, workers: usize, enough: usize) 
         batches += done.map_err(|error| Failure::unable(error.to_string()))??;
     }
     Ok(Done { answered: answered.load(Ordering::Relaxed), batches })
+}
+
+/// A worker that goes on where it stopped: what it has learnt about a lane stays with it.
+pub struct Steady(Worker);
+
+impl Steady {
+    /// A worker with batches of at most `limit`.
+    pub fn new(pool: &PgPool, limit: usize) -> Self {
+        let limits = Limits { batch: limit, ..Limits::default() };
+        Self(Worker::new(Transactions::new(pool.clone(), Timeouts::default()), limits))
+    }
+
+    /// Answers for so long.
+    pub async fn answer_for(&mut self, long: Duration) -> Result<Done, Failure> {
+        let began = Instant::now();
+        let mut done = Done::default();
+        while began.elapsed() < long {
+            match self.0.turn().await {
+                Turn::Answered(report) => {
+                    done.batches += 1;
+                    done.answered += report.told.len();
+                }
+                Turn::Idle | Turn::Contended => tokio::time::sleep(HELD_UP).await,
+                Turn::Again(pause) => tokio::time::sleep(pause).await,
+                Turn::Away(_) => return Err(Failure::unable("the server went away during a measurement")),
+            }
+        }
+        Ok(done)
+    }
 }
 
 /// How one client does one request.
