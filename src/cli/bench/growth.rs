@@ -121,7 +121,7 @@ pub async fn measure(
     let removal = removal(server, scale, random).await?;
     bar.inc(1);
     curves.push(Curve { name: "one hot semester", grows: "answered requests", points: hot });
-    curves.push(Curve { name: "spread over 1,000 semesters", grows: "answered requests", points: spread });
+    curves.push(Curve { name: "spread over the semesters", grows: "answered requests", points: spread });
 
     let mut points = Vec::new();
     for &size in &sizes.waiting {
@@ -223,37 +223,35 @@ async fn answered(server: &Server, there: i64, size: i64) -> Result<(), Failure>
     sqlx::raw_sql("set local session_replication_role = replica; set local work_mem = '128MB'")
         .execute(&mut *transaction)
         .await?;
-    // One row in two enrolls, the next one withdraws. What a batch could come across, not sound books.
+    // Pairs: somebody enrolled, and left. What a batch could come across, not sound books.
     sqlx::query(
         "create temporary table past on commit drop as
-         select g, gen_random_uuid() as id, 1 + g / 2 % (select count(*) from seatkeeper.users) as user_id,
-                1 + g / 2 * 7919 % (select count(*) from seatkeeper.semesters) as semester_id,
-                nextval('seatkeeper.answer_seq') as answer_seq
-         from generate_series($1::bigint, $2::bigint - 1) g",
+         select gen_random_uuid() as came, gen_random_uuid() as left_, 1 + g % (select count(*) from seatkeeper.users) as user_id,
+                1 + g * 7919 % (select count(*) from seatkeeper.semesters) as semester_id,
+                nextval(pg_get_serial_sequence('seatkeeper.enrollments', 'enrollment_id')) as enrollment_id,
+                nextval('seatkeeper.answer_seq') as first_seq, nextval('seatkeeper.answer_seq') as second_seq,
+                clock_timestamp() - interval '100 days' as at
+         from generate_series(1, $1::bigint) g",
     )
-    .bind(there / 2 * 2)
-    .bind(size / 2 * 2)
+    .bind((size - there) / 2)
     .execute(&mut *transaction)
     .await?;
     sqlx::raw_sql(
         "insert into seatkeeper.requests (request_id, kind, payload, status, outcome, result, attempts, enqueued_at,
                                           finished_at, answer_seq, semester_id, user_id)
-         select id, case g % 2 when 0 then 'enroll' else 'unenroll' end,
-                jsonb_build_object('user_id', user_id, 'semester_id', semester_id), 'done', 'applied',
-                jsonb_build_object('enrollment_id', g / 2, 'charged', 10, 'balance', 90), 1,
-                clock_timestamp() - interval '100 days', clock_timestamp() - interval '100 days', answer_seq,
+         select r.id, r.kind, jsonb_build_object('user_id', user_id, 'semester_id', semester_id), 'done', 'applied',
+                jsonb_build_object('enrollment_id', enrollment_id, r.what, 10, 'balance', 90), 1, at, at, r.seq,
                 semester_id, user_id
-         from past;
-         insert into seatkeeper.enrollments (user_id, semester_id, status, is_active, price_paid, enrolled_at,
-                                             withdrawn_at, request_id)
-         select user_id, semester_id, 'WITHDRAWN', false, 10, clock_timestamp() - interval '100 days',
-                clock_timestamp() - interval '99 days', id
-         from past where g % 2 = 0;
-         insert into seatkeeper.credit_transactions (user_id, transaction_type, amount, balance_after, request_id,
-                                                     created_at)
-         select user_id, case g % 2 when 0 then 'TOURNAMENT_ENROLLMENT' else 'TOURNAMENT_UNENROLL_REFUND' end,
-                case g % 2 when 0 then -10 else 10 end, 90, id, clock_timestamp() - interval '100 days'
-         from past",
+         from past cross join lateral (values (came, 'enroll', 'charged', first_seq), (left_, 'unenroll', 'refunded', second_seq))
+             r (id, kind, what, seq);
+         insert into seatkeeper.enrollments (enrollment_id, user_id, semester_id, status, is_active, price_paid,
+                                             enrolled_at, withdrawn_at, request_id)
+         select enrollment_id, user_id, semester_id, 'WITHDRAWN', false, 10, at, at, came from past;
+         insert into seatkeeper.credit_transactions (user_id, transaction_type, amount, balance_after, enrollment_id,
+                                                     request_id, created_at)
+         select user_id, r.type, r.amount, 90, enrollment_id, r.id, at
+         from past cross join lateral (values (came, 'TOURNAMENT_ENROLLMENT', -10), (left_, 'TOURNAMENT_UNENROLL_REFUND', 10))
+             r (id, type, amount)",
     )
     .execute(&mut *transaction)
     .await?;
