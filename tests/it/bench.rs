@@ -50,6 +50,22 @@ async fn everything_is_measured_and_verified_and_nothing_is_left_behind() {
     let targets = results["targets"].as_array().unwrap();
     assert!(targets.len() >= 10 && targets.iter().all(|target| target["met"].is_null()), "{targets:?}");
     assert_eq!(databases(&db.pool).await, 0, "left by one that ended");
+
+    let growth = ["bench", "--growth", "--quick", "--json", "--database-url", &url];
+    let (code, out, err) = verb(&growth, b"").await;
+    assert_eq!(code, 0, "{err}");
+    let growth: Value = serde_json::from_str(&out).unwrap();
+    let curves = growth["curves"].as_array().unwrap();
+    assert_eq!(curves.len(), 6);
+    for curve in curves {
+        let points = curve["points"].as_array().unwrap();
+        assert!(
+            points.len() >= 2 && points.iter().all(|point| point["per_second"].as_f64().unwrap() > 0.0),
+            "{curve}"
+        );
+    }
+    assert!(growth["removal"]["requests"].as_i64().unwrap() > 0, "{growth}");
+    assert_eq!(databases(&db.pool).await, 0, "left by one about growth");
 }
 
 #[tokio::test]

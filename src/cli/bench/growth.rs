@@ -303,11 +303,7 @@ async fn held_snapshot(
             per_second: per_second(done.answered, look.elapsed()),
             requests_per_sync: None,
             cpu_ms: None,
-            pages_per_claim: if done.batches > 0 {
-                measure::claimed_pages(server, done).await?
-            } else {
-                None
-            },
+            pages_per_claim: measure::claimed_pages(server, done).await?,
         });
     }
     feeding.cancel();

@@ -119,8 +119,7 @@ pub async fn measured(server: &Server, pool: PgPool, task: Task) -> Result<Figur
     alone(server).await?;
     let cpu = server.cpu().zip(cpu).map(|(after, before)| after.saturating_sub(before));
     let syncs = wal_syncs(server).await? - syncs;
-    let pages =
-        if server.counts_pages && done.batches > 0 { claimed_pages(server, done).await? } else { None };
+    let pages = claimed_pages(server, done).await?;
     Ok(Figures {
         rate: per_second(done.answered, took),
         per_sync: float(done.answered) / float(usize::try_from(syncs).unwrap_or_default().max(1)),
@@ -129,8 +128,12 @@ pub async fn measured(server: &Server, pool: PgPool, task: Task) -> Result<Figur
     })
 }
 
-/// Pages that the claims touched, for each commit: claims that came to nothing are counted as well.
+/// Pages that the claims touched since the last look, for each commit: claims that came to nothing are counted as well.
+/// `None` where they are not counted.
 pub async fn claimed_pages(server: &Server, done: Done) -> Result<Option<f64>, Failure> {
+    if !server.counts_pages || done.batches == 0 {
+        return Ok(None);
+    }
     let pool = server.connect(CELL, 1);
     let pages: Option<i64> = sqlx::query_scalar(
         "select sum(shared_blks_hit + shared_blks_read)::bigint from pg_stat_statements
