@@ -156,6 +156,11 @@ fn print(text: &str) {
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    #[cfg(feature = "failpoints")]
+    if let Err(error) = seatkeeper::failpoint::arm_from_environment() {
+        eprintln!("seatkeeper: {error}");
+        return ExitCode::from(Exit::Usage as u8);
+    }
     start_log(arguments.log_format, arguments.log.as_deref().unwrap_or(arguments.verb.default_log()));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
