@@ -1,6 +1,7 @@
 //! The verbs, one file each. Here: their common ground.
 
 mod ask;
+mod audit;
 mod bench;
 mod check;
 mod database;
@@ -104,6 +105,8 @@ enum Verb {
     Doctor(doctor::Doctor),
     /// Call the roll: does everything hold that must hold?
     Check(check::Check),
+    /// Replay the history: do all answers, and the present state, follow?
+    Audit(audit::Audit),
     /// The alert rules of the invariants
     Rules(rules::Rules),
     /// Make the roles of the database, or print the SQL that does
@@ -138,6 +141,7 @@ impl Verb {
             Self::Doctor(verb) => verb.execute().await,
             Self::Roles(verb) => verb.execute().await,
             Self::Check(verb) => verb.execute().await,
+            Self::Audit(verb) => verb.execute().await,
             Self::Rules(verb) => verb.execute().await,
             Self::Bench(verb) => verb.execute().await,
         }

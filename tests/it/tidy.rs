@@ -151,3 +151,33 @@ fn the_race_map_is_what_is_there() {
         assert!(guards.iter().any(|known| known.name == guard), "no guard {guard}");
     }
 }
+
+/// Suites that draw what they do, and how each of them holds what came of it against the audit; or why not.
+#[test]
+fn every_suite_that_draws_what_it_does_ends_with_the_audit() {
+    let left_out =
+        [("bad_input", "what it draws is refused at the doors, or has no answer; nothing is left to replay")];
+    let audits = ["assert_follows(", "load.check()", "audited(&db)"];
+    let mut suites: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
+    for (path, text) in files(&["tests/it"], &["rs"]) {
+        let path = path.strip_prefix("tests/it").unwrap().with_extension("");
+        let suite = path.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+        suites.entry(suite).or_default().push_str(&text);
+    }
+    let draws = ["seed_from_u64", "Load::prepare", concat!("rand::", "random"), "TestRng"];
+    let drawing = suites.iter().filter(|(suite, text)| {
+        !["tidy", "support"].contains(&suite.as_str()) && draws.iter().any(|word| text.contains(word))
+    });
+    let mut with_audit = Vec::new();
+    let mut without = Vec::new();
+    for (suite, text) in drawing {
+        if audits.iter().any(|call| text.contains(call)) {
+            with_audit.push(suite);
+        } else if !left_out.iter().any(|(known, _)| known == suite) {
+            without.push(suite);
+        }
+    }
+    println!("with the audit: {with_audit:?}");
+    assert!(without.is_empty(), "neither ends with the audit nor says why not: {without:?}");
+    assert!(with_audit.len() >= 5, "{with_audit:?}");
+}

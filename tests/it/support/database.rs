@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 
+use seatkeeper::audit::audit;
 use seatkeeper::batch::{Limits, Turn, Worker};
 use seatkeeper::invariants::{self, Selection, Trigger, call_the_roll};
 use seatkeeper::postgres::embedded::{Embedded, Options};
@@ -203,6 +204,22 @@ impl TestDb {
             run.results.iter().filter(|outcome| outcome.status != invariants::Status::Holds).collect();
         assert!(unsound.is_empty(), "unsound: {unsound:#?}");
     }
+
+    /// What must hold at the end of every suite that draws what it does, besides: every answer and the state follow from
+    /// the history. Not for states that a test has made by hand.
+    pub async fn assert_follows(&self) {
+        self.assert_sound().await;
+        assert_follows(&self.pool).await;
+    }
+}
+
+/// Replays the whole history, and fails with what does not follow from it.
+pub async fn assert_follows(pool: &PgPool) {
+    let audit = audit(pool).await.unwrap();
+    let first: Vec<String> = audit.findings.iter().take(5).map(ToString::to_string).collect();
+    assert!(audit.holds(), "{} findings, {:?}: {first:#?}", audit.differing, audit.not_covered);
+    assert!(audit.answers > 0, "nothing was answered: there was nothing to replay");
+    println!("audit: {} answers, {} changes, {} fills follow", audit.answers, audit.changes, audit.fills);
 }
 
 impl Drop for TestDb {

@@ -11,7 +11,7 @@ mod verb;
 
 use std::time::Duration;
 
-pub use database::{TestDb, cluster_url};
+pub use database::{TestDb, assert_follows, cluster_url};
 pub use process::{Process, seatkeeper};
 pub use server::{OwnServer, own_server};
 pub use verb::verb;
