@@ -80,7 +80,7 @@ mod tests {
             read("postgres://host/name?sslmode=disable&pgbouncer=true&user=a"),
             ("postgres://host/name?sslmode=disable&user=a".into(), true)
         );
-        assert_eq!(read("postgres://host/name?a=b&pgbouncer=false").1, false);
+        assert!(!read("postgres://host/name?a=b&pgbouncer=false").1);
         assert!(without_flag("postgres://host/name?pgbouncer=yes").is_err());
     }
 

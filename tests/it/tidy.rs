@@ -121,6 +121,21 @@ fn tests_await_conditions_and_hide_nothing() {
     assert!(spoken.is_empty(), "{spoken:#?}");
 }
 
+/// A guard that a mutant takes away is where it says; or `scripts/mutants` would only find out after an hour.
+#[test]
+fn every_mutant_has_something_to_take_away() {
+    for (path, text) in files(&["tests/mutants"], &["mutant"]) {
+        let name = path.display();
+        let (head, rest) = text.split_once("--- as it is\n").unwrap_or_else(|| panic!("{name}: no guard"));
+        let (guard, without) = rest.split_once("--- without the guard\n").unwrap();
+        let file = head.lines().find_map(|line| line.strip_prefix("file: ")).unwrap();
+        let source = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file))
+            .unwrap_or_else(|_| panic!("{name}: no {file}"));
+        assert!(source.contains(guard.trim_end_matches('\n')), "{name}: its text is not in {file}");
+        assert_ne!(guard, without, "{name}");
+    }
+}
+
 /// Every race of the map has its test and its mutants, and every mutant has a race.
 #[test]
 fn the_race_map_is_what_is_there() {

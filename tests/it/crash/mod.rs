@@ -92,7 +92,7 @@ impl Stops {
     /// Lets it go on: of those that have a batch in hand every other only after its lanes were taken from it.
     async fn go_on(&mut self, worker: &Worker, had_a_batch: bool, look: &PgPool) {
         if had_a_batch {
-            if self.at_work % 2 == 0 {
+            if self.at_work.is_multiple_of(2) {
                 until("the lanes of a stopped worker are free", async || {
                     !in_hand(look).await.contains_key(&worker.name)
                 })
