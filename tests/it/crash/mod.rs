@@ -66,7 +66,7 @@ async fn in_hand(look: &PgPool) -> BTreeMap<String, String> {
                 coalesce(substring(query from '-- ([a-z]+\\.[a-z_]+)'), lower(substring(query from '^\\w+')))
          from pg_stat_activity
          where application_name like 'worker-%' and backend_type = 'client backend' and xact_start is not null
-           and query !~ '-- (queue|hold)\\.' and query ~* '^(begin|commit)|-- [a-z]+\\.'",
+           and query !~ '-- (queue|hold|schedule)\\.' and query ~* '^(begin|commit)|-- [a-z]+\\.'",
     )
     .fetch_all(look)
     .await
