@@ -4,6 +4,7 @@ create table work (round integer, load text, way text, requests integer, seconds
 create table enqueueing (round integer, way text, batch integer, requests integer, seconds double precision,
                          syncs bigint);
 create table ways (way text primary key, place integer generated always as identity);
+create table versions (name text, version text);
 
 create view work_summary as
 with rates as (select *, requests / seconds as rate, requests::numeric / greatest(syncs, 1) as per_sync from work),

@@ -11,6 +11,8 @@ export const connectionString = process.env.DATABASE_URL;
 // Connections that are open already, so that they are not opened while the clock runs.
 export async function openPool(max) {
   const pool = new pg.Pool({ connectionString, max, min: max });
+  pool.on("error", (error) => console.error(error));
+  pool.on("connect", (client) => client.on("error", (error) => console.error(error)));
   const open = await Promise.all(Array.from({ length: max }, () => pool.connect()));
   open.forEach((client) => client.release());
   return pool;
