@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use apalis::layers::WorkerBuilderExt as _;
-use apalis::prelude::{BackendExt as _, BoxDynError, Data, Strategy, TaskSink as _, WorkerBuilder, WorkerError};
+use apalis::prelude::{
+    BackendExt as _, BoxDynError, Data, ParallelizeExt as _, Strategy, TaskSink as _, WorkerBuilder,
+    WorkerError,
+};
 use apalis_postgres::{Config, PostgresStorage};
 use sqlx::PgPool;
 use tokio::sync::Notify;
@@ -54,7 +57,8 @@ struct Jobs {
 /// Works off the queue until everything is answered and acknowledged; the end is the last answer.
 pub async fn work(pool: &PgPool, batch: usize) -> Result<(f64, f64, usize)> {
     let expected = asks::all(pool).await?.len();
-    let jobs = Arc::new(Jobs { pool: pool.clone(), expected, done: AtomicUsize::new(0), all_done: Notify::new() });
+    let jobs =
+        Arc::new(Jobs { pool: pool.clone(), expected, done: AtomicUsize::new(0), all_done: Notify::new() });
     asks::warm(pool, AT_ONCE).await?;
     let stop = Arc::new(Notify::new());
     let stopped = stop.clone();
@@ -75,7 +79,9 @@ pub async fn work(pool: &PgPool, batch: usize) -> Result<(f64, f64, usize)> {
     }));
     tokio::time::timeout(PATIENCE, jobs.all_done.notified()).await.context("not everything was answered")?;
     let ended = now();
-    tokio::time::timeout(PATIENCE, acknowledged(pool, expected)).await.context("not everything was acknowledged")??;
+    tokio::time::timeout(PATIENCE, acknowledged(pool, expected))
+        .await
+        .context("not everything was acknowledged")??;
     stop.notify_one();
     worker.await??;
     Ok((began, ended, expected))
@@ -96,8 +102,9 @@ async fn handle(ask: Ask, jobs: Data<Arc<Jobs>>) -> Result<(), BoxDynError> {
 
 async fn acknowledged(pool: &PgPool, expected: usize) -> Result<()> {
     loop {
-        let done: i64 =
-            sqlx::query_scalar("select count(*) from apalis.jobs where status = 'Done'").fetch_one(pool).await?;
+        let done: i64 = sqlx::query_scalar("select count(*) from apalis.jobs where status = 'Done'")
+            .fetch_one(pool)
+            .await?;
         if usize::try_from(done)? == expected {
             return Ok(());
         }

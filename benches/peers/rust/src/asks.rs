@@ -21,7 +21,9 @@ pub struct Ask {
 
 /// All that is asked, in its order.
 pub async fn all(pool: &PgPool) -> Result<Vec<Ask>> {
-    Ok(sqlx::query_as("select id, user_id, semester_id from peers.ask order by number").fetch_all(pool).await?)
+    Ok(sqlx::query_as("select id, user_id, semester_id from peers.ask order by number")
+        .fetch_all(pool)
+        .await?)
 }
 
 /// Opens so many connections now, so that they are not opened while the clock runs.
@@ -37,7 +39,7 @@ pub async fn warm(pool: &PgPool, connections: usize) -> Result<()> {
 pub async fn send<S, F>(pool: &PgPool, batch: usize, send: S) -> Result<(f64, f64, usize)>
 where
     S: Fn(Vec<Ask>) -> F + Clone + Send + 'static,
-    F: Future<Output = Result<()>> + Send,
+    F: Future<Output = Result<()>> + Send + 'static,
 {
     let asks = all(pool).await?;
     let count = asks.len();
