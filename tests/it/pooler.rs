@@ -172,7 +172,7 @@ async fn an_operator_works_through_it() {
     says(&["pause", "--kind", "enroll", "--reason", "a look"], 0).await;
     says(&["enqueue", "enroll", "--user", "1", "--semester", "1"], 0).await;
     assert!(says(&["requests", "list", "--status", "queued"], 0).await.contains("enroll"));
-    says(&["resume", "--kind", "enroll"], 0).await;
+    says(&["resume", "--kind", "enroll", "--reason", "seen"], 0).await;
     until("the last one is answered", async || answered(&db).await == 4).await;
     says(&["check"], 0).await;
     // A pooler in between is nothing to complain about; a cluster that does not sync is.

@@ -121,6 +121,9 @@ begin
     if exists (select from seatkeeper.requests r where r.request_id = id) then
         return 'duplicate';
     end if;
+    -- The semester first, as the rules have it: its decisions have one order and one clock.
+    perform from seatkeeper.semesters m join seatkeeper.sessions c using (semester_id)
+    where c.session_id = a_session for no key update of m;
     select * into s from seatkeeper.sessions where session_id = a_session for no key update;
     select * into u from seatkeeper.users where user_id = a_user for no key update;
     at := clock_timestamp();
@@ -165,6 +168,9 @@ begin
     if exists (select from seatkeeper.requests r where r.request_id = id) then
         return 'duplicate';
     end if;
+    -- The semester first, as the rules have it: its decisions have one order and one clock.
+    perform from seatkeeper.semesters m join seatkeeper.sessions c using (semester_id)
+    where c.session_id = a_session for no key update of m;
     select * into s from seatkeeper.sessions where session_id = a_session for no key update;
     perform from seatkeeper.users where user_id = a_user for no key update;
     at := clock_timestamp();
