@@ -11,7 +11,7 @@ demo:
 test: setup
 	scripts/test
 
-# The long version: every cell of the crash matrix, the times of recovery, other versions of PostgreSQL, a pooler
+# The long version: every cell of the crash matrix, the times of recovery, other versions of PostgreSQL
 proof: setup
 	scripts/proof
 
