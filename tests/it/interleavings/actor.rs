@@ -144,14 +144,16 @@ async fn turns(pool: PgPool, most: usize) -> String {
 }
 
 async fn write(pool: PgPool, statements: Vec<String>) -> String {
-    let written = async {
-        let mut transaction = pool.begin().await?;
-        for statement in statements {
-            sqlx::query(AssertSqlSafe(statement)).execute(&mut *transaction).await?;
+    let mut transaction = pool.begin().await.unwrap();
+    let mut written = Ok(());
+    for statement in statements {
+        if written.is_ok() {
+            written = sqlx::query(AssertSqlSafe(statement)).execute(&mut *transaction).await.map(|_| ());
         }
-        transaction.commit().await
-    };
-    match written.await {
+    }
+    // Not left to the drop, which would come to the gate when the actor seems to be through.
+    let ended = if written.is_ok() { transaction.commit().await } else { transaction.rollback().await };
+    match written.and(ended) {
         Ok(()) => "written".to_owned(),
         Err(error) => {
             let refused = error.as_database_error().map(|error| {

@@ -59,8 +59,10 @@ impl Event {
     /// What the text says. An outside writer's statement also draws a number, by the trigger that records the change.
     pub fn of(actor: usize, sql: &str, is_outside: bool) -> Self {
         let text = sql.to_lowercase();
-        let writes = ["insert into", "update seatkeeper.", "delete from"].iter().any(|word| text.contains(word));
-        let locks = writes || ["for update", "for no key update", "share"].iter().any(|word| text.contains(word));
+        let writes =
+            ["insert into", "update seatkeeper.", "delete from"].iter().any(|word| text.contains(word));
+        let locks =
+            writes || ["for update", "for no key update", "share"].iter().any(|word| text.contains(word));
         Self {
             actor,
             name: name(sql),

@@ -70,14 +70,16 @@ impl Explorer {
             return Some(node.chosen);
         }
         let mut asleep = BTreeMap::new();
-        if let (Some(before), Some(last), Pruning::Commuting) = (self.path.last(), events.last(), self.pruning)
+        if let (Some(before), Some(last), Pruning::Commuting) =
+            (self.path.last(), events.last(), self.pruning)
         {
             let known = before.asleep.iter().chain(&before.done);
             let sleep_on = known.filter(|(actor, event)| **actor != last.actor && !event.depends_on(last));
             asleep.extend(sleep_on.map(|(actor, event)| (*actor, event.clone())));
         }
         // Who is at it goes on, if there is nothing against it: fewest switches first.
-        let awake: Vec<usize> = eligible.iter().copied().filter(|actor| !asleep.contains_key(actor)).collect();
+        let awake: Vec<usize> =
+            eligible.iter().copied().filter(|actor| !asleep.contains_key(actor)).collect();
         let last = events.last().map(|event| event.actor);
         let chosen = last.filter(|last| awake.contains(last)).or(awake.first().copied())?;
         let due = match self.pruning {
@@ -112,7 +114,7 @@ impl Explorer {
         while let Some(at) = self.path.len().checked_sub(1) {
             let node = &mut self.path[at];
             node.done.insert(node.chosen, events[at].clone());
-            let open = |actor: &&usize| !node.done.contains_key(actor) && !node.asleep.contains_key(actor);
+            let open = |actor: &&usize| !node.done.contains_key(*actor) && !node.asleep.contains_key(*actor);
             if let Some(next) = node.due.iter().find(open).copied() {
                 node.chosen = next;
                 return;

@@ -138,14 +138,21 @@ impl Scenario {
             return Some("a grant has no lane");
         }
         if self.own_lanes && !kinds.is_sorted() {
-            return Some("in lanes of their own the order of arrival is no matter: its mirror image is explored");
+            return Some(
+                "in lanes of their own the order of arrival is no matter: its mirror image is explored",
+            );
         }
         if self.scarce == Scarce::Credits && !self.has(&[Kind::Enroll, Kind::GrantCredits]) {
             return Some("nobody spends credits");
         }
-        let about_places = [Kind::Enroll, Kind::Unenroll, Kind::Book, Kind::CancelBooking, Kind::CancelSemester];
+        let about_places =
+            [Kind::Enroll, Kind::Unenroll, Kind::Book, Kind::CancelBooking, Kind::CancelSemester];
         let changes = kinds.len() < self.parts.len();
-        if self.scarce == Scarce::Place && !changes && !self.has(&about_places) && self.has(&[Kind::GrantCredits]) {
+        if self.scarce == Scarce::Place
+            && !changes
+            && !self.has(&about_places)
+            && self.has(&[Kind::GrantCredits])
+        {
             return Some("nobody takes a place or gives one back");
         }
         None

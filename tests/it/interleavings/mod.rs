@@ -12,11 +12,13 @@ mod event;
 mod explorer;
 mod matrix;
 mod observer;
+mod proxied;
 mod scenario;
 mod schedule;
 mod stage;
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::time::Instant;
 
 use rand::SeedableRng;
@@ -40,23 +42,19 @@ const SLICE: usize = 8;
 async fn explore_all(scenarios: Vec<Scenario>, pruning: Pruning) -> Vec<(Scenario, Explored)> {
     let began = Instant::now();
     let due = scenarios.len();
-    let queue = std::sync::Arc::new(std::sync::Mutex::new(scenarios.into_iter()));
-    let mut houses = tokio::task::JoinSet::new();
-    for _ in 0..HOUSES {
-        let queue = queue.clone();
-        houses.spawn(async move {
-            let mut house = House::new().await;
-            let mut explored = Vec::new();
-            loop {
-                let next = queue.lock().unwrap().next();
-                let Some(scenario) = next else { return explored };
-                let came_of_it = house.explore(&scenario, pruning).await;
-                println!("{scenario}: {came_of_it}");
-                explored.push((scenario, came_of_it));
-            }
-        });
-    }
-    let all: Vec<_> = houses.join_all().await.into_iter().flatten().collect();
+    let queue = Mutex::new(scenarios.into_iter());
+    let houses = (0..HOUSES).map(async |_| {
+        let mut house = House::new().await;
+        let mut explored = Vec::new();
+        loop {
+            let next = queue.lock().unwrap().next();
+            let Some(scenario) = next else { return explored };
+            let came_of_it = house.explore(&scenario, pruning).await;
+            println!("{scenario}: {came_of_it}");
+            explored.push((scenario, came_of_it));
+        }
+    });
+    let all: Vec<_> = futures::future::join_all(houses).await.into_iter().flatten().collect();
     let sum = |of: fn(&Explored) -> usize| all.iter().map(|(_, explored)| of(explored)).sum::<usize>();
     println!(
         "{} scenarios, {} schedules with {} statements, {} of them with a lock wait, {} abandoned, {:.0} s",
@@ -98,7 +96,11 @@ fn slice(name: &str, matrix: Matrix) -> Vec<Scenario> {
             seen.insert(parts) || kept <= least
         });
     }
-    println!("{name}: {} of {whole} scenarios{}", scenarios.len(), if proof() { "" } else { " (all: scripts/proof)" });
+    println!(
+        "{name}: {} of {whole} scenarios{}",
+        scenarios.len(),
+        if proof() { "" } else { " (all: scripts/proof)" }
+    );
     for (reason, count) in left_out {
         println!("  {count} left out: {reason}");
     }
@@ -108,11 +110,14 @@ fn slice(name: &str, matrix: Matrix) -> Vec<Scenario> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_interleaving_of_two_requests_comes_to_a_serial_order() {
     let explored = explore_all(slice("pairs", Matrix::pairs()), Pruning::Commuting).await;
-    let pairs: BTreeSet<_> = explored.iter().map(|(scenario, _)| {
-        let mut kinds = scenario.kinds();
-        kinds.sort_unstable();
-        kinds
-    }).collect();
+    let pairs: BTreeSet<_> = explored
+        .iter()
+        .map(|(scenario, _)| {
+            let mut kinds = scenario.kinds();
+            kinds.sort_unstable();
+            kinds
+        })
+        .collect();
     assert_eq!(pairs.len(), Kind::ALL.len() * (Kind::ALL.len() + 1) / 2, "a pair is missing");
 }
 

@@ -72,7 +72,9 @@ impl House {
             self.stage.reset().await;
             let run = self
                 .theatre
-                .play(&tasks, false, |eligible, _| order.iter().find(|actor| eligible.contains(actor)).copied())
+                .play(&tasks, false, |eligible, _| {
+                    order.iter().find(|actor| eligible.contains(actor)).copied()
+                })
                 .await;
             match check(&self.stage.db, scenario, &run).await {
                 Ok(outcome) => {
@@ -128,7 +130,11 @@ impl House {
     }
 
     /// The first schedule in which this happens.
-    pub async fn first_that(&mut self, scenario: &Scenario, happens: &str) -> (Run, Result<String, Vec<String>>) {
+    pub async fn first_that(
+        &mut self,
+        scenario: &Scenario,
+        happens: &str,
+    ) -> (Run, Result<String, Vec<String>>) {
         let tasks = self.stage.set(scenario).await;
         let mut explorer = Explorer::new(Pruning::Commuting);
         loop {
@@ -147,14 +153,16 @@ impl House {
         let tasks = self.stage.set(scenario).await;
         self.stage.reset().await;
         let chosen: Vec<char> = letters.chars().collect();
-        let run = self
-            .theatre
-            .play(&tasks, false, |eligible, events| {
-                let due = chosen.get(events.len());
-                let due = due.and_then(|due| eligible.iter().find(|actor| letter(**actor) == *due));
-                Some(*due.unwrap_or_else(|| panic!("the schedule {letters} ends or leads astray: {events:#?}")))
-            })
-            .await;
+        let run =
+            self.theatre
+                .play(&tasks, false, |eligible, events| {
+                    let due = chosen.get(events.len());
+                    let due = due.and_then(|due| eligible.iter().find(|actor| letter(**actor) == *due));
+                    Some(*due.unwrap_or_else(|| {
+                        panic!("the schedule {letters} ends or leads astray: {events:#?}")
+                    }))
+                })
+                .await;
         let checked = check(&self.stage.db, scenario, &run).await;
         (run, checked)
     }
@@ -177,7 +185,10 @@ fn orders(count: usize) -> Vec<Vec<usize>> {
 fn difference(serial: &str, outcome: &str, order: &str) -> Vec<String> {
     let lines = |of: &str, but: &str, mark: &str| {
         let others: Vec<&str> = but.lines().collect();
-        of.lines().filter(|line| !others.contains(line)).map(|line| format!("  {mark} {line}")).collect::<Vec<_>>()
+        of.lines()
+            .filter(|line| !others.contains(line))
+            .map(|line| format!("  {mark} {line}"))
+            .collect::<Vec<_>>()
     };
     [lines(serial, outcome, &format!("as {order}:")), lines(outcome, serial, "here:")].concat()
 }

@@ -76,10 +76,10 @@ impl Theatre {
             self.advance(actor, every_statement).await;
         }
         loop {
-            let standing = |actor: &usize| &self.actors[*actor].standing;
-            let held = |actor: &usize| matches!(standing(actor), Standing::Held(_));
-            let eligible: Vec<usize> = (0..self.cast).filter(held).collect();
-            let waits = (0..self.cast).any(|actor| matches!(standing(&actor), Standing::Waits(_)));
+            let cast = &self.actors[..self.cast];
+            let held = |actor: &usize| matches!(cast[*actor].standing, Standing::Held(_));
+            let eligible: Vec<usize> = (0..cast.len()).filter(held).collect();
+            let waits = cast.iter().any(|actor| matches!(actor.standing, Standing::Waits(_)));
             if eligible.is_empty() && waits {
                 run.deadlocks += 1;
                 run.log.push("all of them wait: a deadlock".into());

@@ -24,8 +24,6 @@ const TABLES: [&str; 10] = [
     "fill_marks",
     "catalog_changes",
 ];
-/// Turns of a worker at most: one, or where it may find another lane busy first, two.
-const TURNS: [usize; 2] = [1, 2];
 /// Deleted rows stay until the tables are emptied; so often they are.
 const EMPTIED_EVERY: usize = 100;
 /// The one who waits where all places are taken.
@@ -72,7 +70,8 @@ impl Stage {
             delay_ms *= 2;
         }
         self.photograph().await;
-        let turns = TURNS[usize::from(scenario.own_lanes)];
+        // A turn that answers one request looks at one lane. When that is busy, the next turn looks at the next one.
+        let turns = if scenario.own_lanes { scenario.kinds().len() } else { 1 };
         let task = |part: &Part| match part {
             Part::Asks(_) => Task::Turns(turns),
             Part::Changes(change) => Task::Writes(vec![change.sql().to_owned()]),
@@ -89,8 +88,10 @@ impl Stage {
         self.db.run(&plan.catalog(delay_ms)).await;
         self.db.run(&plan.asks_before()).await;
         self.db.drain().await;
-        let refused: i64 =
-            self.db.value("select count(*) from seatkeeper.requests where outcome is distinct from 'applied'").await;
+        let refused: i64 = self
+            .db
+            .value("select count(*) from seatkeeper.requests where outcome is distinct from 'applied'")
+            .await;
         let missing: i64 = self
             .db
             .value("select count(*) from seatkeeper.bookings where status <> 'CONFIRMED' and session_id % 10 = 2")
@@ -220,7 +221,8 @@ impl<'a> Plan<'a> {
 
     fn catalog(&self, delay_ms: u32) -> String {
         let mut sql = format!("insert into seatkeeper.users (user_id) select generate_series(1, {WAITER});");
-        let users_in_two = (1..=3).any(|user| self.lanes.iter().filter(|lane| self.confirmed(**lane).contains(&user)).count() > 1);
+        let users_in_two = (1..=3)
+            .any(|user| self.lanes.iter().filter(|lane| self.confirmed(**lane).contains(&user)).count() > 1);
         let enrolled = self.enrolled();
         for &lane in &self.lanes {
             let active = enrolled.iter().filter(|(_, of)| *of == lane).count();
@@ -296,7 +298,9 @@ impl<'a> Plan<'a> {
                 kind.as_str(),
                 &match kind {
                     Kind::Enroll | Kind::Unenroll => format!(r#""user_id": {user}, "semester_id": {lane}"#),
-                    Kind::Book | Kind::CancelBooking => format!(r#""user_id": {user}, "session_id": {lane}1"#),
+                    Kind::Book | Kind::CancelBooking => {
+                        format!(r#""user_id": {user}, "session_id": {lane}1"#)
+                    }
                     Kind::RecordAttendance => {
                         format!(r#""user_id": {user}, "session_id": {lane}2, "status": "{status}""#)
                     }
@@ -314,5 +318,8 @@ fn ask(kind: &str, fields: &str) -> String {
 }
 
 async fn run(connection: &mut PgConnection, sql: &str) {
-    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.unwrap_or_else(|error| panic!("{error}: {sql}"));
+    sqlx::raw_sql(AssertSqlSafe(sql))
+        .execute(connection)
+        .await
+        .unwrap_or_else(|error| panic!("{error}: {sql}"));
 }

@@ -21,7 +21,11 @@ struct Shared {
 }
 
 /// Serves a client until either end is gone, or the policy cuts.
-pub async fn serve<P: Policy>(mut client: TcpStream, server: (String, u16), policy: Arc<P>) -> io::Result<()> {
+pub async fn serve<P: Policy>(
+    mut client: TcpStream,
+    server: (String, u16),
+    policy: Arc<P>,
+) -> io::Result<()> {
     let mut server = TcpStream::connect(server).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
