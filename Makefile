@@ -1,7 +1,7 @@
 # Two commands: `make demo` shows the whole story in a minute, `make test` runs every test.
 # Both install what is missing (scripts/setup says what) on a Debian system, as root or with sudo.
 
-.PHONY: demo test proof setup fmt prepare
+.PHONY: demo test setup fmt prepare
 
 demo:
 	@scripts/setup demo
@@ -10,10 +10,6 @@ demo:
 
 test: setup
 	scripts/test
-
-# The long versions of the suites that `make test` runs a slice of
-proof: setup
-	scripts/proof
 
 setup:
 	@scripts/setup

@@ -16,7 +16,6 @@ mod hardening;
 mod histories;
 mod idempotency;
 mod import;
-mod interleavings;
 mod invariants;
 mod metrics;
 mod migrations;
