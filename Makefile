@@ -1,7 +1,7 @@
 # Two commands: `make demo` shows the whole story in a minute, `make test` runs every test.
 # Both install what is missing (scripts/setup says what) on a Debian system, as root or with sudo.
 
-.PHONY: demo test setup fmt prepare
+.PHONY: demo test proof setup fmt prepare
 
 demo:
 	@scripts/setup demo
@@ -10,6 +10,10 @@ demo:
 
 test: setup
 	scripts/test
+
+# The long version: every cell of the crash matrix, the times of recovery, other versions of PostgreSQL, a pooler
+proof: setup
+	scripts/proof
 
 setup:
 	@scripts/setup

@@ -24,6 +24,7 @@ pub mod audit;
 pub mod batch;
 pub mod decide;
 pub mod doctor;
+pub mod failpoint;
 pub mod health;
 pub mod http;
 pub mod invariants;

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 
 use super::findings::About;
 use super::history::Asked;
+use super::numbers::Fresh;
 use super::replay::{Replay, Step, stop};
 use crate::decide::{self, Answer, DecideError, Semester, Session, User};
 
-impl Replay<'_> {
+impl Replay {
     /// Works an answer out again.
     pub(super) fn answer(&mut self, asked: &Asked) -> Step {
         self.audit.answers += 1;
@@ -19,30 +20,64 @@ impl Replay<'_> {
             kind: asked.kind.clone(),
             answer_seq: asked.answer_seq,
         };
-        let Some(job) = &asked.job else {
-            self.audit.found(about(), told(asked), json!("no answer: the payload cannot be read"));
+        let question = || asked.job.as_ref().map(without_note);
+        let (Some(seq), Some(at)) = (asked.answer_seq, asked.finished_at) else {
+            let right = json!("an answer has a number and an instant");
+            self.audit.found(about(), question(), told(asked), right);
             return Ok(());
         };
-        self.prepare(asked, job).map_err(|error| stop(asked.answer_seq, &error))?;
+        if !self.is_next(seq) {
+            let right = json!({ "answer_seq": "a number that nothing else has" });
+            self.audit.found(about(), question(), json!({ "answer_seq": seq }), right);
+        }
+        let Some(job) = &asked.job else {
+            let right = json!("no answer: the payload cannot be read");
+            self.audit.found(about(), None, told(asked), right);
+            return Ok(());
+        };
+        let fresh = self.prepare(asked, job).map_err(|error| stop(seq, &error))?;
         let hidden = self.hide(asked, job);
-        let (id, job, at) = (asked.request_id, job.clone(), asked.finished_at);
-        let request = decide::Request { id, job, expires_at: asked.expires_at, at };
-        let answer = decide::decide(&mut self.world, &request);
-        let answer = answer.map_err(|error| stop(asked.answer_seq, &error))?;
+        let id = asked.request_id;
+        let request = decide::Request { id, job: job.clone(), expires_at: asked.expires_at, at };
+        let answer = decide::decide(&mut self.world, &request).map_err(|error| stop(seq, &error))?;
         self.show(hidden);
         self.world.take_back_numbers();
-        if let Job::Book(ask) = &request.job {
-            let finding = self.numbers.was_booked(&self.world, id, ask.session_id);
-            self.audit.findings.extend(finding);
+        if let Some(finding) = fresh.and_then(|fresh| self.numbers.was_booked(&self.world, &fresh)) {
+            self.audit.add(finding);
+        }
+        if let (Job::CancelSemester(ask), Answer::Applied(_)) = (job, &answer) {
+            self.cancelled_by.insert(ask.semester_id, id);
         }
         if !is_same(asked, &answer) {
-            self.audit.found(about(), told(asked), in_words(&answer));
+            self.audit.found(about(), question(), told(asked), in_words(&answer));
+        }
+        if is_of_a_lane(asked)
+            && let Some(lane) = self.lane(job)
+            && let Some(right) = self.went_back(lane, at, seq)
+        {
+            let (stored, right) = (json!({ "finished_at": at }), json!({ "finished_at": right }));
+            self.audit.found(about(), question(), stored, right);
         }
         Ok(())
     }
 
+    /// The semester in whose queue it was.
+    fn lane(&self, job: &Job) -> Option<SemesterId> {
+        let session = match job {
+            Job::Book(ask) => ask.session_id,
+            Job::RecordAttendance(ask) => ask.session_id,
+            Job::CancelBooking(ask) => match ask.which {
+                Which::SessionId(session) => session,
+                Which::BookingId(booking) => self.world.booking(booking).ok()?.session_id,
+            },
+            Job::GrantCredits(_) => return None,
+            Job::Enroll(_) | Job::Unenroll(_) | Job::CancelSemester(_) => return job.semester_id(),
+        };
+        Some(self.world.session(session).ok()??.semester_id)
+    }
+
     /// Puts into the world what the rules will look for, and whatever new the answer may need a number for.
-    fn prepare(&mut self, asked: &Asked, job: &Job) -> Result<(), DecideError> {
+    fn prepare(&mut self, asked: &Asked, job: &Job) -> Result<Option<Fresh>, DecideError> {
         let user = job.user_id();
         if let Some(user) = user {
             if needs_user(asked)
@@ -91,10 +126,10 @@ impl Replay<'_> {
         }
         match job {
             Job::Enroll(_) => self.numbers.put_enrollment(&mut self.world, asked),
-            Job::Book(ask) => self.numbers.put_booking(&mut self.world, asked, ask.session_id),
+            Job::Book(ask) => return Ok(self.numbers.put_booking(&mut self.world, asked, ask.session_id)),
             _ => {}
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Takes a row away for this one answer, which says that there is none, when no answer has found it before: it may
@@ -160,6 +195,22 @@ fn needs_user(asked: &Asked) -> bool {
     !before.iter().any(|reason| asked.reason.as_deref() == Some(reason.as_str()))
 }
 
+/// Whether it was surely decided under the lock of its semester: of what is not there nobody holds a lock.
+fn is_of_a_lane(asked: &Asked) -> bool {
+    let without =
+        [Reason::RequestExpired, Reason::SemesterNotFound, Reason::SessionNotFound, Reason::BookingNotFound];
+    !without.iter().any(|reason| asked.reason.as_deref() == Some(reason.as_str()))
+}
+
+/// What was asked; a note is nobody's business here.
+fn without_note(job: &Job) -> Value {
+    let mut payload = job.payload();
+    if let Some(fields) = payload.as_object_mut() {
+        fields.remove("note");
+    }
+    payload
+}
+
 /// A position in a waitlist is a hint: whether there is one is compared, not which.
 fn without_hint(mut result: Value) -> Value {
     if let Some(position) = result.get_mut("waitlist_position")
@@ -171,22 +222,31 @@ fn without_hint(mut result: Value) -> Value {
 }
 
 fn is_same(asked: &Asked, answer: &Answer) -> bool {
+    if asked.status != DONE {
+        return false;
+    }
     let (outcome, reason) = (asked.outcome.as_deref(), asked.reason.as_deref());
-    let stored = asked.result.clone().map(without_hint);
     match answer {
         Answer::Applied(applied) => {
-            (outcome, reason) == (Some("applied"), None) && stored == Some(without_hint(json!(applied)))
+            (outcome, reason) == (Some("applied"), None)
+                && asked.result.clone().map(without_hint) == Some(without_hint(json!(applied)))
         }
         // A refusal need not explain itself: one that a guard of the database gave does not.
         Answer::Refused(why, figures) => {
             (outcome, reason) == (Some("refused"), Some(why.as_str()))
-                && (stored.is_none() || stored == *figures)
+                && (asked.result.is_none() || asked.result == *figures)
         }
     }
 }
 
+const DONE: &str = "done";
+
 fn told(asked: &Asked) -> Value {
-    json!({ "outcome": asked.outcome, "reason": asked.reason, "result": asked.result })
+    let mut told = json!({ "outcome": asked.outcome, "reason": asked.reason, "result": asked.result });
+    if asked.status != DONE {
+        told["status"] = json!(asked.status);
+    }
+    told
 }
 
 fn in_words(answer: &Answer) -> Value {

@@ -1,11 +1,15 @@
 //! What an audit says.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
+
+use super::history::Files;
+
+/// Findings that are kept with their rows; what comes after them is counted.
+pub const KEPT: usize = 1_000;
 
 /// What was worked out again, and what came out otherwise.
 #[derive(Debug, Default, Serialize)]
@@ -24,21 +28,38 @@ pub struct Audit {
     pub bookings: usize,
     /// Ledger rows that were.
     pub ledger: usize,
-    /// What is not as it ought to be, answers and fills first and in their order: a wrong one entails others.
+    /// Rows of attendance that were.
+    pub attendance: usize,
+    /// How much is not as it ought to be.
+    pub differing: usize,
+    /// The first [`KEPT`] of it, answers and fills first and in their order: a wrong one entails others.
     pub findings: Vec<Finding>,
     /// Where it had to stop; nothing was compared in the end then.
     pub not_covered: Option<NotCovered>,
+    #[serde(skip)]
+    pub(super) files: Option<Files>,
 }
 
 impl Audit {
     /// Whether all of it was worked out again, and came out the same.
     #[must_use]
     pub const fn holds(&self) -> bool {
-        self.findings.is_empty() && self.not_covered.is_none()
+        self.differing == 0 && self.not_covered.is_none()
     }
 
-    pub(super) fn found(&mut self, about: About, stored: Value, right: Value) {
-        self.findings.push(Finding { about, stored, right });
+    pub(super) fn add(&mut self, finding: Finding) {
+        self.differing += 1;
+        if self.findings.len() < KEPT {
+            self.findings.push(finding);
+        }
+    }
+
+    pub(super) fn found(&mut self, about: About, asked: Option<Value>, stored: Value, right: Value) {
+        self.add(Finding { about, came_of: None, asked, stored, right });
+    }
+
+    pub(super) fn found_row(&mut self, about: About, came_of: Option<Uuid>, stored: Value, right: Value) {
+        self.add(Finding { about, came_of, asked: None, stored, right });
     }
 }
 
@@ -46,7 +67,14 @@ impl Audit {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Finding {
     /// What.
+    #[serde(flatten)]
     pub about: About,
+    /// Of a row: the request that it came of, if it did of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub came_of: Option<Uuid>,
+    /// Of an answer: what was asked, its note left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Value>,
     /// As it is stored: of a row, the columns that differ. Null: it is not there.
     pub stored: Value,
     /// As it came out. Null: it should not be there.
@@ -63,8 +91,17 @@ pub enum About {
         request_id: Uuid,
         /// What was asked.
         kind: String,
+        /// Its place in the order; null: it has none.
+        answer_seq: Option<i64>,
+    },
+    /// The record of a change of the catalog.
+    Change {
         /// Its place in the order.
-        answer_seq: i64,
+        change_seq: i64,
+        /// Of which table.
+        table: String,
+        /// Of which row.
+        key: i64,
     },
     /// A place that was given without a request.
     Fill {
@@ -120,9 +157,13 @@ pub enum About {
 impl fmt::Display for About {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Answer { request_id, kind, answer_seq } => {
+            Self::Answer { request_id, kind, answer_seq: Some(answer_seq) } => {
                 write!(f, "answer {answer_seq} ({kind} {request_id})")
             }
+            Self::Answer { request_id, kind, answer_seq: None } => {
+                write!(f, "answer without a number ({kind} {request_id})")
+            }
+            Self::Change { change_seq, table, key } => write!(f, "change {change_seq} of {table} {key}"),
             Self::Fill { change_seq, session_id } => write!(f, "fill {change_seq} of session {session_id}"),
             Self::User { user_id } => write!(f, "user {user_id}"),
             Self::Semester { semester_id } => write!(f, "semester {semester_id}"),
@@ -162,70 +203,5 @@ impl fmt::Display for NotCovered {
             Some(seq) => write!(f, "not covered from number {seq} on: {}", self.why),
             None => write!(f, "not covered: {}", self.why),
         }
-    }
-}
-
-/// Compares rows key by key; gives the number of those that are stored.
-pub(super) fn compare<K: Ord + Copy, T: PartialEq + Serialize>(
-    stored: &BTreeMap<K, T>,
-    right: &BTreeMap<K, T>,
-    about: impl Fn(K) -> About,
-    findings: &mut Vec<Finding>,
-) -> usize {
-    let missing = right.keys().filter(|key| !stored.contains_key(key));
-    let mut keys: Vec<K> = stored.keys().chain(missing).copied().collect();
-    keys.sort_unstable();
-    for key in keys {
-        let (stored, right) = (stored.get(&key), right.get(&key));
-        if stored != right {
-            let (stored, right) = differing(columns(stored), columns(right));
-            findings.push(Finding { about: about(key), stored, right });
-        }
-    }
-    stored.len()
-}
-
-fn columns<T: Serialize>(row: Option<&T>) -> Value {
-    // A row has plain columns: it is always JSON.
-    row.and_then(|row| serde_json::to_value(row).ok()).unwrap_or(Value::Null)
-}
-
-/// Only what differs, where both are there.
-fn differing(mut stored: Value, mut right: Value) -> (Value, Value) {
-    if let (Value::Object(stored), Value::Object(right)) = (&mut stored, &mut right) {
-        stored.retain(|column, value| {
-            let differs = right.get(column) != Some(value);
-            if !differs {
-                right.remove(column);
-            }
-            differs
-        });
-    }
-    (stored, right)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use serde_json::{Value, json};
-
-    use super::{About, compare};
-
-    #[test]
-    fn rows_are_told_by_the_columns_that_differ() {
-        let stored = BTreeMap::from([(1, json!({ "a": 1, "b": 2 })), (2, json!({ "a": 1 })), (3, json!({}))]);
-        let right = BTreeMap::from([(1, json!({ "a": 1, "b": 3 })), (3, json!({})), (4, json!({ "a": 4 }))]);
-        let mut findings = Vec::new();
-        let about = |user_id| About::User { user_id };
-        assert_eq!(compare(&stored, &right, about, &mut findings), 3);
-        let told: Vec<_> =
-            findings.into_iter().map(|found| (found.about, found.stored, found.right)).collect();
-        let expected = [
-            (about(1), json!({ "b": 2 }), json!({ "b": 3 })),
-            (about(2), json!({ "a": 1 }), Value::Null),
-            (about(4), Value::Null, json!({ "a": 4 })),
-        ];
-        assert_eq!(told, expected);
     }
 }

@@ -5,7 +5,8 @@
 //! very rules that the workers decide by, and compares: each answer, each fill, and in the end every balance, enrollment,
 //! booking, attendance, ledger row, and what is counted on semesters and sessions. It knows no rule of its own.
 //!
-//! All that is read is of one moment, so that it can run beside the workers. It only reads.
+//! All that is read is of one moment, so that it can run beside the workers. It only reads, and row by row: what is held in
+//! memory is the state that comes of it, not the history.
 //!
 //! What it cannot say:
 //!
@@ -13,9 +14,8 @@
 //!   no earlier answer has found the row. Additions of users are not recorded: a user is there from the first answer on that
 //!   needs one.
 //! - A position in a waitlist is a hint of the moment, and not compared.
-//! - What becomes of the bookings of a session that is moved in time is decided in the database
-//!   (`seatkeeper.move_bookings`), not by these rules. At such a change it stops, and says so; also where retention
-//!   has removed answers that the rest depends on.
+//! - When exactly something was refused, between the answers before and after it in its semester: no row depends on it.
+//! - It stops, and says so, where retention has removed answers that the rest depends on, and where the rules give no answer.
 
 mod answer;
 mod catalog;
@@ -28,17 +28,59 @@ mod rows;
 
 use sqlx::PgPool;
 
-use history::History;
-
-pub use findings::{About, Audit, Finding, NotCovered};
+pub use findings::{About, Audit, Finding, KEPT, NotCovered};
 
 /// Works everything out again and compares.
 ///
 /// # Errors
-/// When the database cannot be asked, or holds what its constraints rule out.
+/// When the database cannot be asked, or breaks off.
 pub async fn audit(pool: &PgPool) -> sqlx::Result<Audit> {
-    let mut snapshot = pool.begin_with("begin isolation level repeatable read read only").await?;
-    let history = History::read(&mut snapshot).await?;
-    snapshot.commit().await?;
-    Ok(replay::replay(&history))
+    audit_watched(pool, |_| ()).await
 }
+
+/// The same, and says how far it is, now and then.
+///
+/// # Errors
+/// As [`audit`].
+pub async fn audit_watched(pool: &PgPool, mut watch: impl FnMut(Progress)) -> sqlx::Result<Audit> {
+    // In one process of the server, interpreted and in bounded memory: the workers need the rest. How long it takes depends
+    // on the history alone; a client that vanished gives the snapshot up soon.
+    let mut snapshot = pool
+        .begin_with(
+            "begin isolation level repeatable read read only; set local search_path = pg_catalog; \
+             set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 60000; \
+             set local max_parallel_workers_per_gather = 0; set local jit = off; set local work_mem = '64MB'; \
+             set local tcp_user_timeout = 10000; set local tcp_keepalives_idle = 10; \
+             set local tcp_keepalives_interval = 2; set local tcp_keepalives_count = 3",
+        )
+        .await?;
+    let mut audit = replay::replay(&mut snapshot, &mut watch).await?;
+    if history::was_rewritten(&mut snapshot, audit.files.take()).await? {
+        let why = "a table was truncated or rewritten meanwhile, and looked empty: run it again".to_owned();
+        audit.not_covered.get_or_insert(NotCovered { seq: None, why });
+    }
+    snapshot.rollback().await?;
+    Ok(audit)
+}
+
+/// How far an audit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Answers, changes and fills are worked out again: so many of so many.
+    Replaying {
+        /// So far.
+        done: u64,
+        /// Altogether.
+        total: u64,
+    },
+    /// So many rows of the tables are compared with what came of it, of at least so many.
+    Comparing {
+        /// So far.
+        done: u64,
+        /// As many as came of it.
+        total: u64,
+    },
+}
+
+/// After how many things it is said how far it is.
+const STRIDE: u64 = 1_000;

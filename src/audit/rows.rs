@@ -1,23 +1,39 @@
 //! Rows as they are stored, and as they would be stored after what the rules decided.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
-use seatkeeper_jobs::record_attendance::AttendanceStatus;
-use seatkeeper_jobs::{EnrollmentId, SemesterId, SessionId, UserId};
+use seatkeeper_jobs::{EnrollmentId, SemesterId};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::decide::{self, BookingStatus, SemesterStatus};
+
+/// A word of the database.
+type Word = Cow<'static, str>;
+
+/// A row that may say which request it came of.
+pub(super) trait Row: PartialEq + Serialize {
+    fn request_id(&self) -> Option<Uuid> {
+        None
+    }
+}
 
 /// A user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct User {
     pub(super) is_active: bool,
-    pub(super) balance: i64,
+    pub(super) credit_balance: i64,
 }
 
-/// A semester: what its owners wrote, as the changes of the catalog have it, and the counter.
+impl Row for User {}
+
+/// A semester: what its owners wrote, as the changes of the catalog have it, and what Seatkeeper writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Semester {
+    code: String,
+    name: String,
     status: String,
     max_players: Option<i32>,
     enrollment_cost: i64,
@@ -25,12 +41,16 @@ pub(super) struct Semester {
     enrollment_closes_at: Option<DateTime<Utc>>,
     unenroll_closes_at: Option<DateTime<Utc>>,
     #[serde(default)]
-    pub(super) enrolled_count: i32,
+    enrolled_count: i32,
+    #[serde(default)]
+    cancelled_by: Option<Uuid>,
 }
+
+impl Row for Semester {}
 
 impl Semester {
     /// As the rules see it; `None` for a status that nobody knows.
-    pub(super) fn read(self) -> Option<decide::Semester> {
+    pub(super) fn read(&self) -> Option<decide::Semester> {
         Some(decide::Semester {
             status: SemesterStatus::from_name(&self.status)?,
             max_players: self.max_players,
@@ -41,19 +61,20 @@ impl Semester {
             enrolled_count: self.enrolled_count,
         })
     }
-}
 
-impl From<&decide::Semester> for Semester {
-    fn from(semester: &decide::Semester) -> Self {
-        Self {
-            status: semester.status.as_str().to_owned(),
-            max_players: semester.max_players,
-            enrollment_cost: semester.enrollment_cost,
-            refund_percent: semester.refund_percent,
-            enrollment_closes_at: semester.enrollment_closes_at,
-            unenroll_closes_at: semester.unenroll_closes_at,
-            enrolled_count: semester.enrolled_count,
-        }
+    /// What its owners wrote, with what has come of it since.
+    pub(super) fn after(mut self, semester: &decide::Semester, cancelled_by: Option<Uuid>) -> Self {
+        semester.status.as_str().clone_into(&mut self.status);
+        self.enrolled_count = semester.enrolled_count;
+        self.cancelled_by = cancelled_by;
+        self
+    }
+
+    /// Without what Seatkeeper writes, as the changes of the catalog have it.
+    pub(super) fn image(mut self) -> Self {
+        self.enrolled_count = 0;
+        self.cancelled_by = None;
+        self
     }
 }
 
@@ -71,12 +92,22 @@ pub(super) struct Session {
     pub(super) confirmed_count: i32,
 }
 
+impl Row for Session {}
+
+impl Session {
+    /// Without what Seatkeeper writes, as the changes of the catalog have it.
+    pub(super) fn image(mut self) -> Self {
+        self.confirmed_count = 0;
+        self
+    }
+}
+
 const SCHEDULED: &str = "SCHEDULED";
 const CANCELLED: &str = "CANCELLED";
 
 impl Session {
     /// As the rules see it.
-    pub(super) fn read(self) -> decide::Session {
+    pub(super) fn read(&self) -> decide::Session {
         decide::Session {
             semester_id: self.semester_id,
             starts_at: self.starts_at,
@@ -108,9 +139,9 @@ impl From<&decide::Session> for Session {
 /// A place in a semester.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Enrollment {
-    pub(super) user_id: UserId,
-    pub(super) semester_id: SemesterId,
-    pub(super) status: String,
+    pub(super) user_id: i64,
+    pub(super) semester_id: i64,
+    pub(super) status: Word,
     pub(super) is_active: bool,
     pub(super) price_paid: i64,
     pub(super) enrolled_at: Option<DateTime<Utc>>,
@@ -118,14 +149,20 @@ pub(super) struct Enrollment {
     pub(super) request_id: Option<Uuid>,
 }
 
+impl Row for Enrollment {
+    fn request_id(&self) -> Option<Uuid> {
+        self.request_id
+    }
+}
+
 impl From<decide::Enrollment> for Enrollment {
     fn from(enrollment: decide::Enrollment) -> Self {
         let is_active = enrollment.withdrawn_at.is_none();
         let (request_id, enrolled_at) = enrollment.made.unzip();
         Self {
-            user_id: enrollment.user_id,
-            semester_id: enrollment.semester_id,
-            status: if is_active { "APPROVED" } else { "WITHDRAWN" }.to_owned(),
+            user_id: enrollment.user_id.get(),
+            semester_id: enrollment.semester_id.get(),
+            status: if is_active { "APPROVED" } else { "WITHDRAWN" }.into(),
             is_active,
             price_paid: enrollment.price_paid,
             enrolled_at,
@@ -138,17 +175,23 @@ impl From<decide::Enrollment> for Enrollment {
 /// A place in a session, or in its waitlist.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Booking {
-    pub(super) user_id: UserId,
-    pub(super) session_id: SessionId,
-    pub(super) status: String,
+    pub(super) user_id: i64,
+    pub(super) session_id: i64,
+    pub(super) status: Word,
     pub(super) waitlist_ticket: i64,
     pub(super) starts_at: DateTime<Utc>,
     pub(super) ends_at: DateTime<Utc>,
     pub(super) booked_at: Option<DateTime<Utc>>,
     pub(super) promoted_at: Option<DateTime<Utc>>,
     pub(super) cancelled_at: Option<DateTime<Utc>>,
-    pub(super) cancelled_because: Option<String>,
+    pub(super) cancelled_because: Option<Word>,
     pub(super) request_id: Option<Uuid>,
+}
+
+impl Row for Booking {
+    fn request_id(&self) -> Option<Uuid> {
+        self.request_id
+    }
 }
 
 impl From<decide::Booking> for Booking {
@@ -156,16 +199,16 @@ impl From<decide::Booking> for Booking {
         let (request_id, booked_at) = booking.made.unzip();
         let (cancelled_at, because) = booking.cancelled.unzip();
         Self {
-            user_id: booking.user_id,
-            session_id: booking.session_id,
-            status: BookingStatus::as_str(booking.status).to_owned(),
+            user_id: booking.user_id.get(),
+            session_id: booking.session_id.get(),
+            status: BookingStatus::as_str(booking.status).into(),
             waitlist_ticket: booking.ticket,
             starts_at: booking.starts_at,
             ends_at: booking.ends_at,
             booked_at,
             promoted_at: booking.promoted_at,
             cancelled_at,
-            cancelled_because: because.map(|because| because.as_str().to_owned()),
+            cancelled_because: because.map(|because| because.as_str().into()),
             request_id,
         }
     }
@@ -174,41 +217,54 @@ impl From<decide::Booking> for Booking {
 /// What was recorded of a booking.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Attendance {
-    pub(super) status: Option<AttendanceStatus>,
+    pub(super) status: Option<Value>,
     pub(super) recorded_at: Option<DateTime<Utc>>,
     pub(super) request_id: Option<Uuid>,
+}
+
+impl Row for Attendance {
+    fn request_id(&self) -> Option<Uuid> {
+        self.request_id
+    }
 }
 
 impl From<decide::Attendance> for Attendance {
     fn from(attendance: decide::Attendance) -> Self {
         let (request_id, recorded_at) = attendance.recorded.unzip();
-        Self { status: attendance.now, recorded_at, request_id }
+        Self { status: attendance.now.map(|status| json!(status)), recorded_at, request_id }
     }
 }
 
-/// What a ledger row hangs on: its request, and the enrollment; where there is no request, its own number.
-pub(super) type LedgerKey = (Option<Uuid>, Option<i64>, i64);
+/// What a ledger row hangs on: its request, and the enrollment (0 = none); where there is no request, its own number.
+pub(super) type LedgerKey = (Option<Uuid>, i64, i64);
 
 /// A ledger row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct LedgerRow {
-    pub(super) user_id: UserId,
-    pub(super) transaction_type: String,
+    pub(super) user_id: i64,
+    pub(super) transaction_type: Word,
     pub(super) amount: i64,
     pub(super) balance_after: i64,
+    pub(super) enrollment_id: Option<i64>,
     pub(super) created_at: DateTime<Utc>,
 }
 
-impl LedgerRow {
-    /// The row that a decision entered, and what it hangs on.
-    pub(super) fn of(entry: decide::LedgerEntry) -> (LedgerKey, Self) {
-        let row = Self {
-            user_id: entry.user_id,
-            transaction_type: entry.transaction_type.as_str().to_owned(),
+impl Row for LedgerRow {}
+
+/// What a decision's row hangs on.
+pub(super) fn ledger_key(entry: &decide::LedgerEntry) -> LedgerKey {
+    (Some(entry.request_id), entry.enrollment_id.map_or(0, EnrollmentId::get), 0)
+}
+
+impl From<decide::LedgerEntry> for LedgerRow {
+    fn from(entry: decide::LedgerEntry) -> Self {
+        Self {
+            user_id: entry.user_id.get(),
+            transaction_type: entry.transaction_type.as_str().into(),
             amount: entry.amount,
             balance_after: entry.balance_after,
+            enrollment_id: entry.enrollment_id.map(EnrollmentId::get),
             created_at: entry.at,
-        };
-        ((Some(entry.request_id), entry.enrollment_id.map(EnrollmentId::get), 0), row)
+        }
     }
 }

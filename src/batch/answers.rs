@@ -13,6 +13,7 @@ use super::gather::{Clocks, Gathered};
 use super::prefetch::Draw;
 use super::{BatchError, Claimed, Told};
 use crate::decide::{self, Answer, Promotion, World};
+use crate::failpoint::fail_point;
 
 /// A request with its answer; without one it failed: nobody can tell what was asked.
 #[derive(Debug)]
@@ -54,6 +55,7 @@ pub(super) fn decide_all<'a>(
                 filled.push((next(&mut numbers)?, promotion));
             }
         }
+        fail_point!("decide.fills");
         let mut numbers = draw.answer_seqs.iter().copied();
         let answered = batch
             .iter()
@@ -109,6 +111,7 @@ fn decide_one<'a>(
             decide::decide(world, &request)?
         }
     };
+    fail_point!("decide.one");
     Ok(Decided { claimed, lane, at, answer: Some((answer, next(numbers)?)) })
 }
 

@@ -15,6 +15,7 @@ use super::needs::{self, Needs};
 use super::places::{self, Head, Sessions, Wanted};
 use super::{BatchError, Claim, Claimed, Order, prefetch};
 use crate::decide::{BookingStatus, World};
+use crate::failpoint::fail_point;
 
 /// The most places that one batch gives in a session where many came free at once. The rest is for the next batch, and
 /// so are the requests about the session.
@@ -81,6 +82,7 @@ pub(super) async fn gather(
     world: &mut World,
 ) -> Result<Gathered, BatchError> {
     needs::find_leaving(&mut *connection, &claim.batch, &mut needs).await?;
+    fail_point!("needs.leaving");
     let mut marks: BTreeMap<SessionId, Vec<i64>> = BTreeMap::new();
     for mark in &claim.marks {
         marks.entry(prefetch::id(mark.session_id)?).or_default().push(mark.mark_id);
@@ -90,18 +92,23 @@ pub(super) async fn gather(
     let mut wanted: BTreeSet<SessionId> = jobs.flat_map(|job| needs.sessions(job)).collect();
     wanted.extend(marks.keys());
     let sessions = places::lock_sessions(&mut *connection, &wanted, order.cautious).await?;
+    fail_point!("places.sessions");
     leave_out(&mut claim.batch, &needs, &sessions.busy, &HashSet::new());
     marks.retain(|session, _| !sessions.busy.contains(session));
 
     let able = places_to_give(&claim.batch, &needs, &sessions, &marks, order.window);
     let mut heads = places::read_heads(&mut *connection, &able).await?;
+    fail_point!("places.heads");
     let mut gathered = Gathered::default();
     let full = plan_fills(&sessions, &heads, marks, &mut gathered);
     leave_out(&mut claim.batch, &needs, &full, &HashSet::new());
 
     lock_users(&mut *connection, order, claim, &needs, &mut heads, &mut gathered, world).await?;
+    fail_point!("prefetch.users");
     read_lanes(&mut *connection, claim, &needs, &heads, &mut gathered, world).await?;
+    fail_point!("prefetch.lanes");
     read_places(connection, &claim.batch, &needs, sessions, heads, world).await?;
+    fail_point!("prefetch.places");
     Ok(gathered)
 }
 

@@ -4,6 +4,7 @@
 //! So the index of what is ready holds nothing else, and a claim never reads past what it may not have. Rows that
 //! somebody holds are skipped; the next pass finds them.
 
+use crate::failpoint::fail_point;
 use crate::postgres::Transactions;
 
 /// The most requests that one pass moves for each reason.
@@ -31,6 +32,7 @@ pub async fn sort_out(transactions: &Transactions) -> sqlx::Result<u64> {
     }
 
     let mut transaction = transactions.begin().await?;
+    fail_point!("hold.begun");
     let due = sqlx::query!(
         "-- hold.release_due
          with due as materialized (
@@ -43,6 +45,7 @@ pub async fn sort_out(transactions: &Transactions) -> sqlx::Result<u64> {
     )
     .execute(&mut *transaction)
     .await?;
+    fail_point!("hold.due");
     let parked = sqlx::query!(
         "-- hold.park
          with paused as materialized (
@@ -58,6 +61,7 @@ pub async fn sort_out(transactions: &Transactions) -> sqlx::Result<u64> {
     )
     .execute(&mut *transaction)
     .await?;
+    fail_point!("hold.parked");
     let kinds: Vec<String> = seatkeeper_jobs::Kind::ALL.iter().map(|kind| kind.as_str().to_owned()).collect();
     let resumed = sqlx::query!(
         "-- hold.unpark
@@ -78,6 +82,7 @@ pub async fn sort_out(transactions: &Transactions) -> sqlx::Result<u64> {
     )
     .execute(&mut *transaction)
     .await?;
+    fail_point!("hold.unparked");
     let again = sqlx::query!(
         "-- hold.fill_again
          with due as materialized (
@@ -89,6 +94,8 @@ pub async fn sort_out(transactions: &Transactions) -> sqlx::Result<u64> {
     )
     .execute(&mut *transaction)
     .await?;
+    fail_point!("hold.marks");
     transaction.commit().await?;
+    fail_point!("hold.committed");
     Ok(again.rows_affected() + due.rows_affected() + parked.rows_affected() + resumed.rows_affected())
 }

@@ -29,6 +29,7 @@ use sqlx::{PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::decide::{DecideError, World};
+use crate::failpoint::fail_point;
 use crate::postgres::{ErrorClass, Transactions};
 use claim::{Cursor, Floors, Mark, Waiting};
 use gather::Barred;
@@ -180,6 +181,7 @@ async fn attempt(
     contents: &mut Contents,
 ) -> Result<Done, BatchError> {
     let mut open = Open(Some(transactions.begin().await?));
+    fail_point!("batch.begun");
     let outcome = work(&mut open, order, floors, contents).await;
     // Not left to the drop, which only gets to it when the connection is used next: until then the lanes would look
     // busy to everybody, ourselves included.
@@ -223,10 +225,12 @@ async fn work(
     }
 
     let needs = needs::find_lanes(connection, &claim.batch).await?;
+    fail_point!("needs.lanes");
     let moves = take_misplaced(&mut claim.batch, &needs);
     if !moves.is_empty() {
         commit::move_requests(connection, &moves).await?;
     }
+    fail_point!("commit.moved");
     let mut world = World::default();
     let gathered = gather::gather(connection, order, &mut claim, needs, &mut world).await?;
     *contents = Contents::of(&claim);
@@ -250,17 +254,23 @@ async fn work(
     )
     .await?;
     let drawn = Instant::now();
+    fail_point!("prefetch.drawn");
     world.put_enrollment_ids(draw.enrollment_ids.iter().copied());
     world.put_fresh_bookings(draw.bookings.iter().copied());
 
     let decided = answers::decide_all(&mut world, batch, &draw, &gathered, order.refuse)?;
     let lanes = answers::lane_moves(&world, &decided);
+    fail_point!("batch.decided");
     commit::write_changes(connection, &world.into_changes(), &lanes).await?;
     commit::write_fills(connection, &decided.filled).await?;
+    fail_point!("commit.fills");
     commit::delete_marks(connection, &gathered).await?;
+    fail_point!("commit.marks");
     let endings: Vec<_> = decided.answered.iter().map(answers::Decided::ending).collect();
     commit::write_endings(connection, &endings).await?;
+    fail_point!("commit.endings");
     open.commit().await?;
+    fail_point!("batch.committed");
 
     let since_draw = drawn.elapsed();
     let told = decided.answered.iter().map(|decided| decided.tell(draw.clock, since_draw)).collect();
@@ -277,7 +287,9 @@ async fn claim_batch(
     let limit = i64::try_from(order.limit).unwrap_or(i64::MAX);
     let known = floors.known();
     let lanes = claim::lock_lanes(connection, order.cursor, limit, &known).await?;
+    fail_point!("claim.lanes");
     let mut waiting = claim::lock_loose(connection, &lanes.unknown, (limit / 2).max(1)).await?;
+    fail_point!("claim.loose");
     let loose: HashSet<Uuid> = waiting.iter().map(|request| request.request_id).collect();
     let mut marks = Vec::new();
     if !lanes.held.is_empty() {
@@ -286,10 +298,12 @@ async fn claim_batch(
         floors.learn(&lanes.held, &known, &reading);
         waiting.extend(reading.waiting);
     }
+    fail_point!("claim.read");
 
     let users: BTreeSet<i64> = waiting.iter().filter_map(|request| request.user_id).collect();
     let users: Vec<i64> = users.into_iter().collect();
     let grants = claim::lock_grants(connection, &users, &loose).await?;
+    fail_point!("claim.grants");
     let found = waiting.len();
     waiting.extend(grants.claimed);
     waiting.sort_unstable_by_key(|request| request.seq);

@@ -23,6 +23,7 @@ use uuid::Uuid;
 use super::claim::{Cursor, Floors};
 use super::{BatchError, Contents, Done, Failure, Order, Report, Told, execute};
 use crate::decide::DecideError;
+use crate::failpoint::fail_point;
 use crate::metrics::{self, RetryCause};
 use crate::postgres::{ErrorClass, Transactions};
 
@@ -252,6 +253,7 @@ impl Worker {
     /// Records an attempt; gives what to tell when it was the last one.
     async fn charge(&self, request: Uuid, error: &BatchError) -> sqlx::Result<Option<Told>> {
         let mut transaction = self.transactions.begin().await?;
+        fail_point!("retry.begun");
         // Who changes a queued request takes its lane first, or a later request of the lane could overtake it.
         sqlx::query!(
             "-- retry.lock_lane
@@ -262,6 +264,7 @@ impl Worker {
         )
         .fetch_optional(&mut *transaction)
         .await?;
+        fail_point!("retry.locked");
         let charged = sqlx::query!(
             r#"-- retry.charge
                update seatkeeper.requests r
@@ -282,7 +285,9 @@ impl Worker {
         )
         .fetch_optional(&mut *transaction)
         .await?;
+        fail_point!("retry.charged");
         transaction.commit().await?;
+        fail_point!("retry.committed");
 
         let told = charged.filter(|row| row.status == "failed").and_then(|row| {
             let kind: Kind = row.kind.parse().ok()?;

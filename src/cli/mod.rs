@@ -1,6 +1,8 @@
 //! The verbs, one file each. Here: their common ground.
 
 mod ask;
+mod audit;
+mod bench;
 mod check;
 mod database;
 mod demo;
@@ -46,6 +48,11 @@ impl Failure {
     /// It could not be done.
     pub fn unable(message: impl Into<String>) -> Self {
         Self { exit: Exit::Unable, message: message.into() }
+    }
+
+    /// What was found is bad.
+    pub fn bad_news(message: impl Into<String>) -> Self {
+        Self { exit: Exit::BadNews, message: message.into() }
     }
 
     /// The command line, or a file that it names, was not understood.
@@ -98,6 +105,8 @@ enum Verb {
     Doctor(doctor::Doctor),
     /// Call the roll: does everything hold that must hold?
     Check(check::Check),
+    /// Replay the history: do all answers, and the present state, follow?
+    Audit(audit::Audit),
     /// The alert rules of the invariants
     Rules(rules::Rules),
     /// Make the roles of the database, or print the SQL that does
@@ -106,6 +115,8 @@ enum Verb {
     Enqueue(enqueue::Enqueue),
     /// Bring users, semesters or sessions into the catalog from a file
     Import(import::Import),
+    /// Measure throughput and latency beside the usual ways of doing the same work
+    Bench(bench::Bench),
 }
 
 impl Verb {
@@ -130,7 +141,9 @@ impl Verb {
             Self::Doctor(verb) => verb.execute().await,
             Self::Roles(verb) => verb.execute().await,
             Self::Check(verb) => verb.execute().await,
+            Self::Audit(verb) => verb.execute().await,
             Self::Rules(verb) => verb.execute().await,
+            Self::Bench(verb) => verb.execute().await,
         }
     }
 }
@@ -147,6 +160,11 @@ fn print(text: &str) {
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    #[cfg(feature = "failpoints")]
+    if let Err(error) = seatkeeper::failpoint::arm_from_environment() {
+        eprintln!("seatkeeper: {error}");
+        return ExitCode::from(Exit::Usage as u8);
+    }
     start_log(arguments.log_format, arguments.log.as_deref().unwrap_or(arguments.verb.default_log()));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -18,4 +18,5 @@ pub use catalogue::{Selection, UnknownInvariant, catalogue, invariant};
 pub use check::{KEPT_KEYS, SAMPLE};
 pub use parse::{BadFile, Invariant, Severity, parse};
 pub use record::{Last, Outcome, Run, Status, last_run};
+pub(crate) use run::files;
 pub use run::{Trigger, call_the_roll};

@@ -124,7 +124,7 @@ async fn look(
 const REWRITTEN: &str = "a table was truncated or rewritten while the checks ran: run them again";
 
 /// The files behind the tables, as they are at the moment, whatever the snapshot.
-async fn files(connection: &mut PgConnection) -> sqlx::Result<Vec<Option<i64>>> {
+pub(crate) async fn files(connection: &mut PgConnection) -> sqlx::Result<Vec<Option<i64>>> {
     sqlx::query_scalar!(
         "-- roll_call.files
          select pg_relation_filenode(c.oid)::bigint from pg_catalog.pg_class c

@@ -1,8 +1,9 @@
-//! PostgreSQL: the pool, business transactions, error classes, migrations, roles, and the embedded server.
+//! PostgreSQL: the pool, business transactions, error classes, migrations, roles, the way through a pooler, and the embedded server.
 
 pub mod embedded;
 mod error;
 mod pool;
+mod relay;
 mod roles;
 mod schema;
 mod transaction;

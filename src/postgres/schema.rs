@@ -1,12 +1,19 @@
 //! The schema in the database against the one that this build needs.
 
-use sqlx::PgPool;
+use std::sync::LazyLock;
+
 use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::queue::chores::storage;
 
 /// The migrations in `migrations/`, kept in the table `seatkeeper._sqlx_migrations`.
-pub static MIGRATOR: Migrator = sqlx::migrate!();
+/// To be run by [`migrate`], which sees to it that nobody else does at the same time.
+pub static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
+    let mut migrator = sqlx::migrate!();
+    migrator.set_locking(false);
+    migrator
+});
 
 /// How the database compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,13 +47,35 @@ pub fn needed() -> i64 {
     MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
-/// Applies what is missing: our migrations, and then those of the chores' storage.
+/// Applies what is missing: our migrations, and then those of the chores' storage. Any number may do so at once, and
+/// so may an application that brings the storage up to date itself: one after the other.
 ///
 /// # Errors
 /// When one of them fails, or the database is away.
 pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
+    // sqlx's lock of migrations, held by a transaction apart. As sqlx takes it, it is a session's: behind a pooler it
+    // would be left with whoever has that session next, and nobody could ever migrate again.
+    let mut apart = PgConnection::connect_with(&pool.connect_options()).await?;
+    let mut alone = apart
+        .begin_with(
+            "begin; set local lock_timeout = 0; set local statement_timeout = 0; \
+             set local idle_in_transaction_session_timeout = 0",
+        )
+        .await?;
+    let database: String = sqlx::query_scalar("select current_database()").fetch_one(&mut *alone).await?;
+    sqlx::query("-- migrate.alone\nselect pg_advisory_xact_lock($1)")
+        .bind(lock_of(&database))
+        .execute(&mut *alone)
+        .await?;
     MIGRATOR.run(pool).await?;
-    storage::migrator().run(pool).await
+    storage::migrator().run(pool).await?;
+    alone.commit().await?;
+    Ok(apart.close().await?)
+}
+
+/// The key of sqlx's lock of the migrations of a database.
+fn lock_of(database: &str) -> i64 {
+    0x3d32_ad9e * i64::from(crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(database.as_bytes()))
 }
 
 /// Looks at the schema.

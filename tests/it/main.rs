@@ -3,6 +3,7 @@
 
 mod audit;
 mod bad_input;
+mod bench;
 mod booking;
 mod chores;
 mod crash;
@@ -24,9 +25,11 @@ mod monitoring;
 mod old_snapshots;
 mod operate;
 mod order;
+mod pooler;
 mod producer_examples;
 mod races;
 mod roles;
 mod schedule;
 mod support;
+mod surroundings;
 mod tidy;

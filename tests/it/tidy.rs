@@ -121,6 +121,21 @@ fn tests_await_conditions_and_hide_nothing() {
     assert!(spoken.is_empty(), "{spoken:#?}");
 }
 
+/// A guard that a mutant takes away is where it says; or `scripts/mutants` would only find out after an hour.
+#[test]
+fn every_mutant_has_something_to_take_away() {
+    for (path, text) in files(&["tests/mutants"], &["mutant"]) {
+        let name = path.display();
+        let (head, rest) = text.split_once("--- as it is\n").unwrap_or_else(|| panic!("{name}: no guard"));
+        let (guard, without) = rest.split_once("--- without the guard\n").unwrap();
+        let file = head.lines().find_map(|line| line.strip_prefix("file: ")).unwrap();
+        let source = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file))
+            .unwrap_or_else(|_| panic!("{name}: no {file}"));
+        assert!(source.contains(guard.trim_end_matches('\n')), "{name}: its text is not in {file}");
+        assert_ne!(guard, without, "{name}");
+    }
+}
+
 /// Every race of the map has its test and its mutants, and every mutant has a race.
 #[test]
 fn the_race_map_is_what_is_there() {
@@ -150,4 +165,34 @@ fn the_race_map_is_what_is_there() {
     for guard in quoted(3) {
         assert!(guards.iter().any(|known| known.name == guard), "no guard {guard}");
     }
+}
+
+/// Suites that draw what they do, and how each of them holds what came of it against the audit; or why not.
+#[test]
+fn every_suite_that_draws_what_it_does_ends_with_the_audit() {
+    let left_out =
+        [("bad_input", "what it draws is refused at the doors, or has no answer; nothing is left to replay")];
+    let audits = ["assert_follows(", "load.check()", "audited(&db)"];
+    let mut suites: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
+    for (path, text) in files(&["tests/it"], &["rs"]) {
+        let path = path.strip_prefix("tests/it").unwrap().with_extension("");
+        let suite = path.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+        suites.entry(suite).or_default().push_str(&text);
+    }
+    let draws = ["seed_from_u64", "Load::prepare", concat!("rand::", "random"), "TestRng"];
+    let drawing = suites.iter().filter(|(suite, text)| {
+        !["tidy", "support"].contains(&suite.as_str()) && draws.iter().any(|word| text.contains(word))
+    });
+    let mut with_audit = Vec::new();
+    let mut without = Vec::new();
+    for (suite, text) in drawing {
+        if audits.iter().any(|call| text.contains(call)) {
+            with_audit.push(suite);
+        } else if !left_out.iter().any(|(known, _)| known == suite) {
+            without.push(suite);
+        }
+    }
+    println!("with the audit: {with_audit:?}");
+    assert!(without.is_empty(), "neither ends with the audit nor says why not: {without:?}");
+    assert!(with_audit.len() >= 5, "{with_audit:?}");
 }

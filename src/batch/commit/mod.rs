@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::BatchError;
 use crate::decide::{Changes, Enrollment, LedgerEntry};
+use crate::failpoint::fail_point;
 
 pub(super) use places::{delete_marks, write_fills};
 
@@ -49,15 +50,26 @@ pub(super) async fn write_changes(
     lanes: &[LaneMove],
 ) -> Result<(), BatchError> {
     withdraw(&mut *connection, &changes.withdrawn).await?;
+    fail_point!("commit.withdrawn");
     places::give_up(&mut *connection, &changes.given_up).await?;
+    fail_point!("commit.given_up");
     move_lanes(&mut *connection, lanes, &changes.cancelled_semesters).await?;
+    fail_point!("commit.lanes");
     move_balances(&mut *connection, changes).await?;
+    fail_point!("commit.balances");
     enroll(&mut *connection, &changes.enrolled).await?;
+    fail_point!("commit.enrolled");
     enter_ledger(&mut *connection, &changes.ledger).await?;
+    fail_point!("commit.ledger");
     places::promote(&mut *connection, &changes.promoted).await?;
+    fail_point!("commit.promoted");
     places::book(&mut *connection, &changes.booked).await?;
+    fail_point!("commit.booked");
     places::record(&mut *connection, &changes.attendance).await?;
-    places::verify_counts(connection, &changes.confirmed).await
+    fail_point!("commit.recorded");
+    places::verify_counts(connection, &changes.confirmed).await?;
+    fail_point!("commit.counted");
+    Ok(())
 }
 
 async fn withdraw(connection: &mut PgConnection, withdrawn: &[Enrollment]) -> Result<(), BatchError> {

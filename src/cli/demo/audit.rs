@@ -123,7 +123,7 @@ pub async fn audit(pool: &PgPool, asks: &[Request], heard: &[Heard], seats: i64)
             replayed: replayed.answers,
             fills_replayed: replayed.fills,
             bookings_compared: replayed.bookings,
-            differing: replayed.findings.len(),
+            differing: replayed.differing,
             first_differing: replayed.findings.first().map(ToString::to_string),
             not_covered: replayed.not_covered.map(|stop| stop.to_string()),
         },

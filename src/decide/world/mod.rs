@@ -1,6 +1,7 @@
 //! The rows that a batch has locked and read, and what its decisions changed in them.
 
 mod bookings;
+mod moved;
 mod places;
 mod rows;
 

@@ -1,6 +1,6 @@
 //! The sessions and bookings of a [`World`](super::World): who has a place, who waits, and in what order.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use chrono::{DateTime, Utc};
 use seatkeeper_jobs::record_attendance::AttendanceStatus;
@@ -214,7 +214,12 @@ impl Places {
         ids.filter_map(|id| self.bookings.get(id)).map(|known| &known.now)
     }
 
-    fn live_of(&self, user: UserId) -> impl Iterator<Item = &Booking> {
+    pub(super) fn live_in(&self, sessions: &BTreeSet<SessionId>) -> impl Iterator<Item = &Booking> {
+        let all = self.bookings.values().map(|known| &known.now);
+        all.filter(|booking| booking.status.is_live() && sessions.contains(&booking.session_id))
+    }
+
+    pub(super) fn live_of(&self, user: UserId) -> impl Iterator<Item = &Booking> {
         self.known_of(user).filter(|booking| booking.status.is_live())
     }
 }
@@ -304,6 +309,18 @@ impl Places {
             BookingStatus::Waitlisted => self.leave_queue(session, ticket),
             BookingStatus::Cancelled => return Err(DecideError::NotPrefetched("a live booking")),
         }
+        Ok(())
+    }
+
+    /// A booking follows its session to another time.
+    pub(super) fn put_times(
+        &mut self,
+        id: BookingId,
+        starts_at: DateTime<Utc>,
+        ends_at: DateTime<Utc>,
+    ) -> Result<(), DecideError> {
+        let known = self.bookings.get_mut(&id).ok_or(DecideError::NotPrefetched("a booking"))?;
+        (known.now.starts_at, known.now.ends_at) = (starts_at, ends_at);
         Ok(())
     }
 

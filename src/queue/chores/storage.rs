@@ -56,6 +56,8 @@ pub fn migrator() -> Migrator {
     let mut migrator = Migrator::with_migrations(migrations);
     migrator.dangerous_set_table_name("apalis._sqlx_migrations");
     migrator.create_schema("apalis");
+    // `postgres::migrate` takes that lock, in its own way.
+    migrator.set_locking(false);
     // An application may have a later apalis-postgres.
     migrator.set_ignore_missing(true);
     migrator

@@ -49,7 +49,7 @@ async fn an_edited_row_is_found_and_nothing_else() {
     assert_eq!(finding.about, About::User { user_id: 2 });
     assert_eq!(
         (finding.stored, finding.right),
-        (json!({ "balance": balance + 1 }), json!({ "balance": balance }))
+        (json!({ "credit_balance": balance + 1 }), json!({ "credit_balance": balance }))
     );
 
     let id = edited
@@ -135,7 +135,7 @@ async fn a_wrong_answer_is_found_with_what_is_right() {
         ))
         .await;
     assert!(
-        matches!(&finding.about, About::Answer { kind, answer_seq, .. } if kind == "enroll" && *answer_seq == seq)
+        matches!(&finding.about, About::Answer { kind, answer_seq, .. } if kind == "enroll" && *answer_seq == Some(seq))
     );
     assert_eq!(finding.stored["result"]["balance"], 1000);
     assert_ne!(finding.right["result"]["balance"], 1000);

@@ -3,7 +3,7 @@
 use seatkeeper_jobs::Reason;
 
 use super::{ask, assert_holds, audited, count, grant};
-use crate::booking::{book, booked, enroll, refused, session, stage};
+use crate::booking::{book, enroll, refused, session, stage, unenroll};
 use crate::support::TestDb;
 
 #[tokio::test]
@@ -49,19 +49,45 @@ async fn a_row_that_nobody_had_committed_yet_was_not_found() {
 }
 
 #[tokio::test]
-async fn it_stops_where_a_session_with_bookings_is_moved() {
-    let db = stage(2).await;
-    session(&db, 1, 1, 48, 1).await;
+async fn bookings_follow_a_session_that_is_moved() {
+    let db = stage(3).await;
+    db.semester(2, None, 0).await;
+    for (id, semester, hours, capacity) in [(1, 1, 48, 2), (2, 2, 72, 1)] {
+        session(&db, id, semester, hours, capacity).await;
+    }
     // Nobody is in it: there is nothing to follow.
-    db.run("update seatkeeper.sessions set starts_at = starts_at + interval '10 minutes'").await;
-    booked(&db, 1, 1).await;
+    db.run(
+        "update seatkeeper.sessions set starts_at = starts_at + interval '10 minutes' where session_id = 1",
+    )
+    .await;
+    ask(&db, [1, 2].map(|user| enroll(user, 2).into())).await;
+    // User 1 has a place in the first session and waits for the second, whose place user 2 has.
+    ask(&db, [book(2, 2).into(), book(1, 2).into(), book(1, 1).into(), book(3, 1).into()]).await;
+    assert_eq!(count(&db, "bookings where status = 'WAITLISTED'").await, 1);
     assert_holds(&audited(&db).await);
-    db.run("update seatkeeper.sessions set starts_at = starts_at + interval '10 minutes'").await;
+    // Both in one statement, onto each other: user 1's wait is superseded. What moved takes its bookings along.
+    db.run(
+        "update seatkeeper.sessions set starts_at = t, ends_at = t + interval '1 hour'
+         from (select date_trunc('hour', now()) + interval '90 hours') n (t)",
+    )
+    .await;
     db.drain().await;
-    let audit = audited(&db).await;
-    assert!(!audit.holds() && audit.findings.is_empty());
-    let told = audit.not_covered.unwrap().to_string();
-    assert!(told.contains("session 1 was moved"), "{told}");
+    assert_eq!(count(&db, "bookings where cancelled_because = 'superseded'").await, 1);
+    assert_holds(&audited(&db).await);
+
+    // It starts, user 3 leaves and keeps the booking; then it is to start once more.
+    db.run("update seatkeeper.sessions set starts_at = now() - interval '1 minute' where session_id = 1")
+        .await;
+    ask(&db, [unenroll(3, 1).into()]).await;
+    assert_eq!(count(&db, "bookings where user_id = 3 and status = 'CONFIRMED'").await, 1);
+    db.run(
+        "update seatkeeper.sessions set starts_at = starts_at + interval '50 hours', ends_at = ends_at + interval '50 hours'
+         where session_id = 1",
+    )
+    .await;
+    db.drain().await;
+    assert_eq!(count(&db, "bookings where user_id = 3 and cancelled_because = 'unenrolled'").await, 1);
+    db.assert_follows().await;
 }
 
 #[tokio::test]

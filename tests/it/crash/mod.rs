@@ -1,5 +1,7 @@
 //! Crashes: whatever dies in the middle of a batch, every request is answered once, and rightly.
 
+#[cfg(feature = "failpoints")]
+mod matrix;
 mod signals;
 
 use std::collections::BTreeMap;
@@ -13,7 +15,10 @@ use sqlx::PgPool;
 use crate::model::{Coverage, Load, scaled, seed};
 use crate::support::{Process, TestDb, own_server, until};
 
-const KILLS: u32 = 32;
+/// Workers that are killed or stopped, one after the other.
+const VICTIMS: u32 = 48;
+/// Each so manieth is stopped, and goes on later.
+const STOPPED: u32 = 3;
 const RESTARTS: u32 = 4;
 /// How long one in the middle of a batch is looked for before some worker is killed all the same.
 const WATCHED: Duration = Duration::from_millis(500);
@@ -48,8 +53,8 @@ impl Worker {
     fn start(url: &str, number: u32) -> Self {
         let name = format!("worker-{number}");
         let batch = ["1", "7", "500"][usize::try_from(number % 3).unwrap()];
-        let process =
-            Process::run(&format!("{url}&application_name={name}"), &["--no-http", "--batch", batch]);
+        let flags = ["--no-http", "--batch", batch, "--idle-timeout", "300ms"];
+        let process = Process::run(&format!("{url}&application_name={name}"), &flags);
         Self { name, process }
     }
 }
@@ -61,7 +66,7 @@ async fn in_hand(look: &PgPool) -> BTreeMap<String, String> {
                 coalesce(substring(query from '-- ([a-z]+\\.[a-z_]+)'), lower(substring(query from '^\\w+')))
          from pg_stat_activity
          where application_name like 'worker-%' and backend_type = 'client backend' and xact_start is not null
-           and query !~ '-- (queue|hold)\\.' and query ~* '^(begin|commit)|-- [a-z]+\\.'",
+           and query !~ '-- (queue|hold|schedule)\\.' and query ~* '^(begin|commit)|-- [a-z]+\\.'",
     )
     .fetch_all(look)
     .await
@@ -70,11 +75,44 @@ async fn in_hand(look: &PgPool) -> BTreeMap<String, String> {
     .collect()
 }
 
+/// What became of the workers that were stopped.
+#[derive(Debug, Default)]
+struct Stops {
+    /// All of them.
+    stopped: u32,
+    /// In the middle of a batch.
+    at_work: u32,
+    /// Gone on after the server had taken their lanes from them.
+    too_late: u32,
+    /// Gone on before that.
+    in_time: u32,
+}
+
+impl Stops {
+    /// Lets it go on: of those that have a batch in hand every other only after its lanes were taken from it.
+    async fn go_on(&mut self, worker: &Worker, had_a_batch: bool, look: &PgPool) {
+        if had_a_batch {
+            if self.at_work.is_multiple_of(2) {
+                until("the lanes of a stopped worker are free", async || {
+                    !in_hand(look).await.contains_key(&worker.name)
+                })
+                .await;
+            }
+            self.at_work += 1;
+            let is_late = !in_hand(look).await.contains_key(&worker.name);
+            *(if is_late { &mut self.too_late } else { &mut self.in_time }) += 1;
+        }
+        self.stopped += 1;
+        worker.process.signal("CONT");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_workers_lose_nothing_and_answer_nothing_twice() {
+async fn killed_and_stopped_workers_lose_nothing_and_answer_nothing_twice() {
     let db = TestDb::new().await;
     let load = Load::prepare(db.pool.clone(), seed(), scaled(6_000)).await;
     println!("seed {}", load.seed);
+    let victims = scaled(VICTIMS);
     let mut rng = load.rng(2_000);
     let mut workers: Vec<Worker> = (0..3).map(|number| Worker::start(&db.url, number)).collect();
     for worker in &workers {
@@ -82,15 +120,23 @@ async fn killed_workers_lose_nothing_and_answer_nothing_twice() {
     }
     let loading = start(&load);
 
-    let mut in_the_middle: BTreeMap<String, u32> = BTreeMap::new();
-    for kill in 0..KILLS {
-        let share = load.total / KILLS + u32::from(kill < load.total % KILLS);
+    let mut killed: BTreeMap<String, u32> = BTreeMap::new();
+    let mut stops = Stops::default();
+    let mut stopped: Option<(Worker, bool)> = None;
+    for number in 0..victims {
+        let share = load.total / victims + u32::from(number < load.total % victims);
         // Producers aim at what they see; far ahead of the answers they would ask blindly.
         until("the workers keep up", async || load.left().await <= i64::from(share)).await;
+        if let Some((worker, had_a_batch)) = stopped.take() {
+            stops.go_on(&worker, had_a_batch, &db.pool).await;
+            workers.push(worker);
+        }
         load.allow(share);
+        let is_stopped = number % STOPPED == STOPPED - 1;
         let mut victim = rng.random_range(0..workers.len());
         // At any moment, or as soon as one is seen at work; a share may be over before that.
-        let watched = if rng.random_bool(0.25) { Duration::ZERO } else { WATCHED };
+        let at_once = !is_stopped && rng.random_bool(0.25);
+        let watched = if at_once { Duration::ZERO } else { WATCHED };
         let began = Instant::now();
         while began.elapsed() < watched {
             let at_work = in_hand(&db.pool).await;
@@ -102,17 +148,29 @@ async fn killed_workers_lose_nothing_and_answer_nothing_twice() {
         let victim = workers.swap_remove(victim);
         // Stopped first, so that where it stood can be read; a stopped process dies of SIGKILL just so.
         victim.process.signal("STOP");
-        if let Some(step) = in_hand(&db.pool).await.remove(&victim.name) {
-            *in_the_middle.entry(step).or_default() += 1;
+        let step = in_hand(&db.pool).await.remove(&victim.name);
+        if is_stopped {
+            stopped = Some((victim, step.is_some()));
+        } else {
+            if let Some(step) = step {
+                *killed.entry(step).or_default() += 1;
+            }
+            victim.process.kill();
+            workers.push(Worker::start(&db.url, number + 3));
         }
-        victim.process.kill();
-        workers.push(Worker::start(&db.url, kill + 3));
+    }
+    if let Some((worker, had_a_batch)) = stopped.take() {
+        stops.go_on(&worker, had_a_batch, &db.pool).await;
+        workers.push(worker);
     }
 
-    let hits: u32 = in_the_middle.values().sum();
-    println!("{KILLS} kills, {hits} in the middle of a batch: {in_the_middle:?}");
+    let kills = victims - stops.stopped;
+    let hits: u32 = killed.values().sum();
+    println!("{kills} kills, {hits} in the middle of a batch: {killed:?}\n{stops:?}");
     finish(&load, loading, workers.into_iter().map(|worker| worker.process).collect()).await;
-    assert!(KILLS >= 24 && hits >= KILLS / 4, "seed {}: only {hits} kills hit a batch", load.seed);
+    assert!(kills >= 24 && hits >= kills / 4, "seed {}: only {hits} kills hit a batch", load.seed);
+    let enough = stops.stopped >= victims / STOPPED && stops.at_work >= stops.stopped / 4;
+    assert!(enough && stops.too_late > 0, "seed {}: {stops:?}", load.seed);
     db.assert_sound().await;
 }
 

@@ -56,7 +56,7 @@ async fn played(text: &str, batch: usize) -> String {
         }
     }
     assert!(run.is_empty(), "a history ends with its end");
-    player.assert_sound().await;
+    player.assert_follows().await;
     again
 }
 

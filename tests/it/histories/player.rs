@@ -142,8 +142,8 @@ impl Player {
         sqlx::query_scalar(AssertSqlSafe(END)).fetch_one(&self.db.pool).await.unwrap()
     }
 
-    pub async fn assert_sound(&self) {
-        self.db.assert_sound().await;
+    pub async fn assert_follows(&self) {
+        self.db.assert_follows().await;
     }
 
     async fn drain(&mut self) {

@@ -16,7 +16,7 @@ use super::history::{self, History};
 use super::producer::Producer;
 use super::reference::User;
 use super::{owner, stage};
-use crate::support::until_in_task;
+use crate::support::{assert_follows, until_in_task};
 
 /// Calls for requests, to one change of the catalog.
 const REQUESTS_A_CHANGE: u32 = 10;
@@ -181,8 +181,11 @@ impl Load {
         .unwrap()
     }
 
-    /// Compares what is stored with the reference and with what the producers were told.
+    /// Compares what is stored with the reference and with what the producers were told; and holds the audit to saying the
+    /// same as the reference.
     pub async fn check(&self) -> (History, Complaints) {
+        println!("seed {}", self.seed);
+        assert_follows(&self.pool).await;
         let history = History::read(&self.pool, self.users_before.clone()).await;
         let mut complaints = check::check(&history);
         super::arrival::check_calls(&history, &self.journal.calls(), &mut complaints);

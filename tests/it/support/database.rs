@@ -1,21 +1,29 @@
 //! The server of the test run and the databases of the tests.
 
+use std::env;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 
+use seatkeeper::audit::audit;
 use seatkeeper::batch::{Limits, Turn, Worker};
 use seatkeeper::invariants::{self, Selection, Trigger, call_the_roll};
 use seatkeeper::postgres::embedded::{Embedded, Options};
-use seatkeeper::postgres::{Timeouts, Transactions, migrate, pool};
+use seatkeeper::postgres::{Timeouts, Transactions, connect_options, migrate, pool};
 use seatkeeper_jobs::{Job, Receipt, postgres as door};
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
 
+use super::Pooler;
+
 const TEMPLATE: &str = "seatkeeper_template";
+/// The environment variable that has the tests reach their databases through `PgBouncer`, with so many server
+/// connections to each.
+const THROUGH_POOLER: &str = "SEATKEEPER_TEST_POOLER";
 
 struct Cluster {
     embedded: Embedded,
+    pooler: Option<Pooler>,
     /// Kept, since the server was started on it.
     _runtime: tokio::runtime::Runtime,
 }
@@ -27,20 +35,30 @@ fn cluster() -> &'static Cluster {
         std::thread::spawn(|| {
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-            let embedded = runtime.block_on(async {
+            let (embedded, pooler) = runtime.block_on(async {
                 // No crash of the server is tested here, so it need not sync; those tests start their own.
-                let mut options = Options::new(Path::new(env!("CARGO_TARGET_TMPDIR")).join("it-cluster"));
+                let mut options = Options::new(Path::new(env!("CARGO_TARGET_TMPDIR")).join(cluster_name()));
                 options.durable = false;
                 options.settings.push(("max_connections".into(), "400".into()));
                 let embedded = Embedded::start(options).await.unwrap_or_else(|error| panic!("{error}"));
                 make_template(&embedded).await;
-                embedded
+                let pooler = match env::var(THROUGH_POOLER) {
+                    Ok(connections) => Some(Pooler::start(&embedded, connections.parse().unwrap()).await),
+                    Err(_) => None,
+                };
+                (embedded, pooler)
             });
-            Cluster { embedded, _runtime: runtime }
+            Cluster { embedded, pooler, _runtime: runtime }
         })
         .join()
         .unwrap()
     })
+}
+
+/// A cluster for each PostgreSQL that is tested on.
+fn cluster_name() -> String {
+    let programs = env::var("SEATKEEPER_PG_BIN").unwrap_or_default();
+    format!("it-cluster{}", programs.replace('/', "-"))
 }
 
 async fn make_template(embedded: &Embedded) {
@@ -67,6 +85,12 @@ pub fn cluster_url(database: &str) -> String {
     cluster().embedded.url(database)
 }
 
+/// A pooler in front of the test run's server.
+pub async fn pooler(connections: u32) -> Pooler {
+    let cluster = tokio::task::spawn_blocking(cluster).await.unwrap();
+    Pooler::start(&cluster.embedded, connections).await
+}
+
 /// Databases of tests that are over, to be dropped by the next one.
 static OVER: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
@@ -74,6 +98,9 @@ static OVER: Mutex<Vec<String>> = Mutex::new(Vec::new());
 pub struct TestDb {
     pub pool: PgPool,
     pub url: String,
+    /// The URL that leads to the server itself, also when the tests go through a pooler: for what needs a session, and for
+    /// programs that do not know `pgbouncer=true`.
+    pub direct: String,
     name: String,
 }
 
@@ -110,11 +137,14 @@ impl TestDb {
         one_by_one.commit().await.unwrap();
         other.close().await;
         admin.close().await;
-        Self {
-            pool: pool(cluster.embedded.connect_options(&name), 50),
-            url: cluster.embedded.url(&name),
-            name,
-        }
+        let direct = cluster.embedded.url(&name);
+        let url = cluster.pooler.as_ref().map_or(direct.clone(), |pooler| pooler.url(&name));
+        Self { pool: pool(connect_options(&url).unwrap(), 50), url, direct, name }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Runs SQL of the test's own.
@@ -203,6 +233,22 @@ impl TestDb {
             run.results.iter().filter(|outcome| outcome.status != invariants::Status::Holds).collect();
         assert!(unsound.is_empty(), "unsound: {unsound:#?}");
     }
+
+    /// What must hold at the end of every suite that draws what it does, besides: every answer and the state follow from
+    /// the history. Not for states that a test has made by hand.
+    pub async fn assert_follows(&self) {
+        self.assert_sound().await;
+        assert_follows(&self.pool).await;
+    }
+}
+
+/// Replays the whole history, and fails with what does not follow from it.
+pub async fn assert_follows(pool: &PgPool) {
+    let audit = audit(pool).await.unwrap();
+    let first: Vec<String> = audit.findings.iter().take(5).map(ToString::to_string).collect();
+    assert!(audit.holds(), "{} findings, {:?}: {first:#?}", audit.differing, audit.not_covered);
+    assert!(audit.answers > 0, "nothing was answered: there was nothing to replay");
+    println!("audit: {} answers, {} changes, {} fills follow", audit.answers, audit.changes, audit.fills);
 }
 
 impl Drop for TestDb {

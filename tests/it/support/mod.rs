@@ -5,13 +5,15 @@
 mod database;
 pub mod http;
 pub mod plain_sql;
+mod pooler;
 mod process;
 mod server;
 mod verb;
 
 use std::time::Duration;
 
-pub use database::{TestDb, cluster_url};
+pub use database::{TestDb, assert_follows, cluster_url, pooler};
+pub use pooler::Pooler;
 pub use process::{Process, seatkeeper};
 pub use server::{OwnServer, own_server};
 pub use verb::verb;

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use super::PATIENCE;
 
-/// The binary, with no environment of ours that it could mistake for its configuration.
+/// The binary, with no environment of ours that it could mistake for its configuration: only the PostgreSQL to be tested
+/// on is the same.
 pub fn seatkeeper() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_seatkeeper"));
     for (name, _) in std::env::vars() {
-        if name.starts_with("SEATKEEPER_") || name == "DATABASE_URL" {
+        if name != "SEATKEEPER_PG_BIN" && name.starts_with("SEATKEEPER_") || name == "DATABASE_URL" {
             command.env_remove(name);
         }
     }

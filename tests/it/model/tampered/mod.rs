@@ -182,10 +182,10 @@ async fn the_checker_complains_of_whatever_is_not_so() {
     });
 
     // The catalog
-    has(About::Catalog, &|h| {
-        let change = h.changes.iter().rposition(|change| change.table == "semesters").unwrap();
-        h.changes.remove(change);
-    });
+    // Of a single one nobody may know: nothing hangs on a name, and a cancelled semester hides its status of before.
+    let owned = (0..history.changes.len()).filter(|at| history.changes[*at].table == "semesters");
+    let missed = owned.rev().map(|at| abouts(&history, |h| drop(h.changes.remove(at))));
+    assert!(missed.take(10).any(|found| found.contains(&About::Catalog)), "seed {}", load.seed);
     has(About::Catalog, &|h| {
         h.changes.retain(|change| change.before.is_none() || change.table == "users");
     });

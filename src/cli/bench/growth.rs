@@ -1,0 +1,378 @@
+//! `bench --growth`: what becomes of the speed as the tables grow, beside a snapshot that is held open, and while old
+//! requests are removed.
+
+use std::time::{Duration, Instant};
+
+use indicatif::ProgressBar;
+use rand::rngs::StdRng;
+use seatkeeper::retention::retire;
+use serde::Serialize;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use super::asks::{Ask, HOT, Load, Scale, draw};
+use super::figures::per_second;
+use super::measure::{self, Task};
+use super::server::Server;
+use super::stage::{self, CELL, Template};
+use super::work;
+use crate::cli::Failure;
+
+/// How far it goes.
+#[derive(Debug, Clone)]
+struct Sizes {
+    answered: Vec<i64>,
+    waiting: Vec<i64>,
+    semesters: Vec<i64>,
+    /// How long a snapshot is held open, and how often one looks.
+    held: Duration,
+    look: Duration,
+}
+
+impl Sizes {
+    fn of(quick: bool) -> Self {
+        if quick {
+            Self {
+                answered: vec![0, 5_000],
+                waiting: vec![0, 5_000],
+                semesters: vec![100, 500],
+                held: Duration::from_secs(1),
+                look: Duration::from_millis(500),
+            }
+        } else {
+            Self {
+                answered: vec![0, 10_000, 100_000, 1_000_000, 5_000_000],
+                waiting: vec![0, 10_000, 100_000, 1_000_000],
+                semesters: vec![1_000, 10_000, 50_000],
+                held: Duration::from_secs(180),
+                look: Duration::from_secs(10),
+            }
+        }
+    }
+}
+
+/// What was measured at one size.
+#[derive(Debug, Clone, Serialize)]
+pub struct Point {
+    /// How many there are of what grows, or seconds since the snapshot was taken.
+    pub size: i64,
+    pub per_second: f64,
+    pub requests_per_sync: Option<f64>,
+    pub cpu_ms: Option<f64>,
+    /// Pages that the claim of one batch touched.
+    pub pages_per_claim: Option<f64>,
+}
+
+/// How the speed goes with one thing that grows.
+#[derive(Debug, Serialize)]
+pub struct Curve {
+    pub name: &'static str,
+    pub grows: &'static str,
+    pub points: Vec<Point>,
+}
+
+/// What the removal of old requests does and costs.
+#[derive(Debug, Serialize)]
+pub struct Removal {
+    pub requests: i64,
+    /// Requests removed in a second, the pauses between the steps included.
+    pub per_second: f64,
+    /// The hot load before, while, and after it.
+    pub before: f64,
+    pub meanwhile: f64,
+    pub after: f64,
+}
+
+/// All of it.
+#[derive(Debug, Serialize)]
+pub struct Growth {
+    pub curves: Vec<Curve>,
+    pub removal: Removal,
+}
+
+/// Measures all of it; takes its time.
+pub async fn measure(
+    server: &Server,
+    scale: &Scale,
+    quick: bool,
+    random: &mut StdRng,
+    bar: &ProgressBar,
+) -> Result<Growth, Failure> {
+    let sizes = Sizes::of(quick);
+    let steps = 2 * sizes.answered.len() + sizes.waiting.len() + sizes.semesters.len() + 3;
+    bar.set_length(steps.try_into().unwrap_or(u64::MAX));
+    stage::prepare(server, &Scale { waiting: 0, ..*scale }, random).await?;
+    let mut curves = Vec::new();
+    let (mut hot, mut spread) = (Vec::new(), Vec::new());
+    // One database that grows: what is measured becomes a part of it.
+    server.make(CELL, Some(Template::Enroll.name()), 1).await?;
+    server.count_pages(CELL).await?;
+    let mut there = 0;
+    for &size in &sizes.answered {
+        answered(server, there, size).await?;
+        there = there.max(size);
+        for (load, points) in [(Load::EnrollHot, &mut hot), (Load::EnrollSpread, &mut spread)] {
+            let asks = draw(load, scale, random);
+            points.push(point(server, scale, size, asks).await?);
+            leave_everything(server).await?;
+            bar.inc(1);
+        }
+    }
+    let removal = removal(server, scale, random).await?;
+    bar.inc(1);
+    curves.push(Curve { name: "one hot semester", grows: "answered requests", points: hot });
+    curves.push(Curve { name: "spread over the semesters", grows: "answered requests", points: spread });
+
+    let mut points = Vec::new();
+    for &size in &sizes.waiting {
+        server.make(CELL, Some(Template::Enroll.name()), 1).await?;
+        server.count_pages(CELL).await?;
+        stage::wait(&server.connect(CELL, 1), &Scale { waiting: size, ..*scale }).await?;
+        points.push(head(server, scale, size).await?);
+        bar.inc(1);
+    }
+    curves.push(Curve {
+        name: "at the head of a long queue",
+        grows: "requests waiting in the semester",
+        points,
+    });
+
+    let mut points = Vec::new();
+    for &size in &sizes.semesters {
+        let scale = Scale { semesters: size, ..*scale };
+        server.make(CELL, Some(Template::Enroll.name()), 1).await?;
+        server.count_pages(CELL).await?;
+        more_semesters(server, size).await?;
+        points.push(point(server, &scale, size, draw(Load::EnrollSpread, &scale, random)).await?);
+        bar.inc(1);
+    }
+    curves.push(Curve { name: "spread over all semesters", grows: "semesters with something ready", points });
+
+    for (name, hold) in [("beside a snapshot that is held open", true), ("the same without it", false)] {
+        let points = held_snapshot(server, scale, &sizes, hold).await?;
+        curves.push(Curve { name, grows: "seconds since the snapshot", points });
+        bar.inc(1);
+    }
+    Ok(Growth { curves, removal })
+}
+
+/// Asks, and measures the answers.
+async fn point(server: &Server, scale: &Scale, size: i64, asks: Vec<Ask>) -> Result<Point, Failure> {
+    let pool = server.connect(CELL, 4);
+    let requests = asks.iter().map(Ask::request).collect::<Result<Vec<_>, _>>();
+    stage::ask(&pool, &requests.map_err(|error| Failure::unable(error.to_string()))?).await?;
+    sqlx::raw_sql("analyze seatkeeper.requests; checkpoint").execute(&pool).await?;
+    let before = measure::answered(&pool).await?;
+    let figures = measure::measured(server, pool, Task::batches(500, 1)).await?;
+    measure::verify(server, scale, before, asks.len(), false, false).await?;
+    Ok(Point {
+        size,
+        per_second: figures.rate,
+        requests_per_sync: Some(figures.per_sync),
+        cpu_ms: figures.cpu,
+        pages_per_claim: figures.pages,
+    })
+}
+
+/// The same of requests that are there already, and many more behind them.
+async fn head(server: &Server, scale: &Scale, size: i64) -> Result<Point, Failure> {
+    let pool = server.connect(CELL, 4);
+    sqlx::raw_sql("checkpoint").execute(&pool).await?;
+    let task = Task::Batches { limit: 500, workers: 1, enough: scale.requests };
+    let figures = measure::measured(server, pool, task).await?;
+    Ok(Point {
+        size,
+        per_second: figures.rate,
+        requests_per_sync: Some(figures.per_sync),
+        cpu_ms: figures.cpu,
+        pages_per_claim: figures.pages,
+    })
+}
+
+/// Everybody leaves all semesters again, by hand, so that the next load meets the same state but for the history.
+async fn leave_everything(server: &Server) -> Result<(), Failure> {
+    let pool = server.connect(CELL, 1);
+    sqlx::raw_sql(
+        "begin;
+         insert into seatkeeper.credit_transactions
+             (user_id, transaction_type, amount, balance_after, enrollment_id)
+         select e.user_id, 'TOURNAMENT_UNENROLL_REFUND', e.price_paid, u.credit_balance + e.price_paid, e.enrollment_id
+         from seatkeeper.enrollments e join seatkeeper.users u using (user_id) where e.is_active;
+         update seatkeeper.users u set credit_balance = u.credit_balance + e.paid
+         from (select user_id, sum(price_paid) as paid from seatkeeper.enrollments where is_active group by user_id) e
+         where u.user_id = e.user_id;
+         update seatkeeper.semesters set enrolled_count = 0 where enrolled_count > 0;
+         update seatkeeper.enrollments set is_active = false, status = 'WITHDRAWN', withdrawn_at = clock_timestamp()
+         where is_active;
+         commit",
+    )
+    .execute(&pool)
+    .await?;
+    sqlx::raw_sql("vacuum analyze").execute(&pool).await?;
+    pool.close().await;
+    Ok(())
+}
+
+/// Adds answered requests with what they left behind: half enrolled, half withdrew.
+async fn answered(server: &Server, there: i64, size: i64) -> Result<(), Failure> {
+    if size <= there {
+        return Ok(());
+    }
+    let pool = server.connect(CELL, 1);
+    let mut transaction = pool.begin().await?;
+    sqlx::raw_sql("set local session_replication_role = replica; set local work_mem = '128MB'")
+        .execute(&mut *transaction)
+        .await?;
+    // Pairs: somebody enrolled, and left. What a batch could come across, not sound books.
+    sqlx::query(
+        "create temporary table past on commit drop as
+         select gen_random_uuid() as came, gen_random_uuid() as left_, 1 + g % (select count(*) from seatkeeper.users) as user_id,
+                1 + g * 7919 % (select count(*) from seatkeeper.semesters) as semester_id,
+                nextval(pg_get_serial_sequence('seatkeeper.enrollments', 'enrollment_id')) as enrollment_id,
+                nextval('seatkeeper.answer_seq') as first_seq, nextval('seatkeeper.answer_seq') as second_seq,
+                clock_timestamp() - interval '100 days' as at
+         from generate_series(1, $1::bigint) g",
+    )
+    .bind((size - there) / 2)
+    .execute(&mut *transaction)
+    .await?;
+    sqlx::raw_sql(
+        "insert into seatkeeper.requests (request_id, kind, payload, status, outcome, result, attempts, enqueued_at,
+                                          finished_at, answer_seq, semester_id, user_id)
+         select r.id, r.kind, jsonb_build_object('user_id', user_id, 'semester_id', semester_id), 'done', 'applied',
+                jsonb_build_object('enrollment_id', enrollment_id, r.what, 10, 'balance', 90), 1, at, at, r.seq,
+                semester_id, user_id
+         from past cross join lateral (values (came, 'enroll', 'charged', first_seq), (left_, 'unenroll', 'refunded', second_seq))
+             r (id, kind, what, seq);
+         insert into seatkeeper.enrollments (enrollment_id, user_id, semester_id, status, is_active, price_paid,
+                                             enrolled_at, withdrawn_at, request_id)
+         select enrollment_id, user_id, semester_id, 'WITHDRAWN', false, 10, at, at, came from past;
+         insert into seatkeeper.credit_transactions (user_id, transaction_type, amount, balance_after, enrollment_id,
+                                                     request_id, created_at)
+         select user_id, r.type, r.amount, 90, enrollment_id, r.id, at
+         from past cross join lateral (values (came, 'TOURNAMENT_ENROLLMENT', -10), (left_, 'TOURNAMENT_UNENROLL_REFUND', 10))
+             r (id, type, amount)",
+    )
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    sqlx::raw_sql("vacuum analyze").execute(&pool).await?;
+    pool.close().await;
+    Ok(())
+}
+
+async fn more_semesters(server: &Server, size: i64) -> Result<(), Failure> {
+    let pool = server.connect(CELL, 1);
+    sqlx::query(
+        "insert into seatkeeper.semesters (semester_id, code, status, enrollment_cost)
+         select g, 'S' || g, 'ENROLLMENT_OPEN', 10
+         from generate_series((select max(semester_id) + 1 from seatkeeper.semesters), $1) g",
+    )
+    .bind(size)
+    .execute(&pool)
+    .await?;
+    sqlx::raw_sql("vacuum analyze").execute(&pool).await?;
+    pool.close().await;
+    Ok(())
+}
+
+/// A hot load that goes on, looked at again and again, beside a snapshot that somebody holds open, or not.
+async fn held_snapshot(
+    server: &Server,
+    scale: &Scale,
+    sizes: &Sizes,
+    hold: bool,
+) -> Result<Vec<Point>, Failure> {
+    server.make(CELL, Some(Template::Enroll.name()), 1).await?;
+    server.count_pages(CELL).await?;
+    let pool = server.connect(CELL, 8);
+    let feeding = CancellationToken::new();
+    let fed = tokio::spawn(feed(server.connect(CELL, 1), scale.users, feeding.clone()));
+    let mut snapshot = pool.begin_with("begin isolation level repeatable read").await?;
+    if hold {
+        sqlx::query("select count(*) from seatkeeper.semesters").execute(&mut *snapshot).await?;
+    }
+    let mut points = Vec::new();
+    let began = Instant::now();
+    let mut worker = work::Steady::new(&pool, 500);
+    while began.elapsed() < sizes.held {
+        let look = Instant::now();
+        let done = worker.answer_for(sizes.look).await?;
+        points.push(Point {
+            size: i64::try_from(began.elapsed().as_secs()).unwrap_or(i64::MAX),
+            per_second: per_second(done.answered, look.elapsed()),
+            requests_per_sync: None,
+            cpu_ms: None,
+            pages_per_claim: measure::claimed_pages(server, done).await?,
+        });
+    }
+    feeding.cancel();
+    fed.await.map_err(|error| Failure::unable(error.to_string()))??;
+    snapshot.rollback().await?;
+    pool.close().await;
+    Ok(points)
+}
+
+/// Keeps a few thousand requests waiting in the hot semester.
+async fn feed(pool: PgPool, users: i64, stop: CancellationToken) -> Result<(), Failure> {
+    let mut next: i64 = 0;
+    while !stop.is_cancelled() {
+        let waiting: i64 = sqlx::query_scalar(
+            "select count(*) from (select from seatkeeper.requests where status = 'queued' and hold is null and semester_id = $1
+                                   limit 20000) w",
+        )
+        .bind(HOT)
+        .fetch_one(&pool)
+        .await?;
+        if waiting >= 20_000 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        }
+        sqlx::query(
+            "insert into seatkeeper.requests (request_id, kind, payload, semester_id, user_id)
+             select gen_random_uuid(), case (g / $2) % 2 when 0 then 'enroll' else 'unenroll' end,
+                    jsonb_build_object('user_id', u.user_id, 'semester_id', $1), $1, u.user_id
+             from generate_series($3, $3 + 1999) g, lateral (select 1 + g % $2) u (user_id) order by g",
+        )
+        .bind(HOT)
+        .bind(users)
+        .bind(next)
+        .execute(&pool)
+        .await?;
+        next += 2_000;
+    }
+    pool.close().await;
+    Ok(())
+}
+
+/// Removes what is old while a hot load goes on.
+async fn removal(server: &Server, scale: &Scale, random: &mut StdRng) -> Result<Removal, Failure> {
+    let pool = server.connect(CELL, 4);
+    let before = hot(&pool, draw(Load::EnrollHot, scale, random)).await?;
+    leave_everything(server).await?;
+    let stop = CancellationToken::new();
+    let removing = {
+        let (pool, stop) = (pool.clone(), stop.clone());
+        tokio::spawn(async move {
+            let began = Instant::now();
+            retire(&pool, 86_400, &stop).await.map(|retired| (retired.requests, began.elapsed()))
+        })
+    };
+    let meanwhile = hot(&pool, draw(Load::EnrollHot, scale, random)).await?;
+    stop.cancel();
+    let (requests, took) = removing.await.map_err(|error| Failure::unable(error.to_string()))??;
+    leave_everything(server).await?;
+    let after = hot(&pool, draw(Load::EnrollHot, scale, random)).await?;
+    pool.close().await;
+    let removed = usize::try_from(requests).unwrap_or_default();
+    Ok(Removal { requests, per_second: per_second(removed, took), before, meanwhile, after })
+}
+
+/// Requests a second of a hot load, with whatever else goes on.
+async fn hot(pool: &PgPool, asks: Vec<Ask>) -> Result<f64, Failure> {
+    let requests = asks.iter().map(Ask::request).collect::<Result<Vec<_>, _>>();
+    stage::ask(pool, &requests.map_err(|error| Failure::unable(error.to_string()))?).await?;
+    let began = Instant::now();
+    let done = work::answer(pool, 500, 1, usize::MAX).await?;
+    Ok(per_second(done.answered, began.elapsed()))
+}
