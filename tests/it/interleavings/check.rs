@@ -48,7 +48,7 @@ const OUTCOME: &str = "
         select format('attendance of %s in %s: %s', b.user_id, b.session_id, a.status)
         from seatkeeper.attendance a join seatkeeper.bookings b using (booking_id)
         union all
-        select format('answer %s (%s): %s %s %s', r.seq, r.kind, r.outcome, r.reason,
+        select format('answer %s (%s): %s %s %s', row_number() over (order by r.seq), r.kind, r.outcome, r.reason,
                       r.result - array['enrollment_id', 'booking_id', 'waitlist_position', 'superseded_bookings', 'promoted_bookings'])
         from seatkeeper.requests r join photo.requests p using (request_id) where p.status = 'queued'
     ) lines";

@@ -2,14 +2,14 @@
 //! the answer to it is on its way, costs no request its one answer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 use seatkeeper::batch::{Limits, Turn, Worker};
 use seatkeeper::postgres::{Timeouts, Transactions, pool};
 use sqlx::postgres::PgConnectOptions;
 
-use crate::support::TestDb;
 use crate::support::proxy::{PassThrough, Policy, Proxy, RoundTrip, Verdict};
+use crate::support::{TestDb, until};
 
 /// Cuts the connection once, at this round trip.
 struct CutAt {
@@ -17,6 +17,8 @@ struct CutAt {
     /// When PostgreSQL has answered.
     answered: bool,
     seen: AtomicUsize,
+    /// The server's process.
+    pid: AtomicI32,
 }
 
 impl CutAt {
@@ -26,7 +28,8 @@ impl CutAt {
 }
 
 impl Policy for CutAt {
-    async fn before(&self, _: &RoundTrip) -> Verdict {
+    async fn before(&self, trip: &RoundTrip) -> Verdict {
+        self.pid.store(trip.pid, Ordering::SeqCst);
         let count = self.seen.fetch_add(1, Ordering::SeqCst);
         if self.answered { Verdict::Pass } else { self.verdict(count) }
     }
@@ -37,7 +40,7 @@ impl Policy for CutAt {
 }
 
 async fn turn_through<P: Policy>(db: &TestDb, policy: Arc<P>) -> Turn {
-    let server: PgConnectOptions = db.url.parse().unwrap();
+    let server: PgConnectOptions = db.direct.parse().unwrap();
     let proxy = Proxy::start(&server, policy).await;
     let pool = pool(proxy.through(&server), 1);
     let turn =
@@ -63,7 +66,8 @@ async fn a_connection_cut_at_any_statement_costs_nobody_an_answer() {
         for trip in 0.. {
             ask(&db).await;
             asked += 1;
-            let policy = Arc::new(CutAt { trip, answered, seen: AtomicUsize::new(0) });
+            let policy =
+                Arc::new(CutAt { trip, answered, seen: AtomicUsize::new(0), pid: AtomicI32::new(0) });
             let turn = turn_through(&db, Arc::clone(&policy)).await;
             if policy.seen.load(Ordering::SeqCst) <= trip {
                 assert!(matches!(turn, Turn::Answered(_)), "{turn:?}");
@@ -71,6 +75,11 @@ async fn a_connection_cut_at_any_statement_costs_nobody_an_answer() {
             }
             assert!(matches!(turn, Turn::Away(_)), "trip {trip}: {turn:?}");
             cuts += 1;
+            let pid = policy.pid.load(Ordering::SeqCst);
+            until("the server has noticed", async || {
+                db.value(&format!("select not exists (select from pg_stat_activity where pid = {pid})")).await
+            })
+            .await;
             db.drain().await;
         }
     }

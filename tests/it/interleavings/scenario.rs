@@ -1,4 +1,4 @@
-//! A scenario through all of its schedules: first one actor after the other, in every order; then every other way, which has to
+//! A scenario through all of its schedules: first one after the other, in every order; then every other way, which has to
 //! come to one of the same.
 
 use std::collections::BTreeMap;
@@ -21,6 +21,9 @@ pub struct House {
     theatre: Theatre,
 }
 
+/// Outcome → the serial orders that come to it, and how many schedules did.
+type Outcomes = BTreeMap<String, (Vec<String>, usize)>;
+
 /// What came of a scenario.
 #[derive(Debug, Default)]
 pub struct Explored {
@@ -32,8 +35,7 @@ pub struct Explored {
     pub statements: usize,
     /// Schedules in which somebody waited for a lock.
     pub waited: usize,
-    /// Outcome → the serial orders that come to it, and how many schedules did.
-    pub outcomes: BTreeMap<String, (Vec<String>, usize)>,
+    pub outcomes: Outcomes,
     pub took: Duration,
     /// The first schedule that went wrong, and how.
     pub failure: Option<(String, Vec<String>)>,
@@ -57,8 +59,8 @@ impl fmt::Display for Explored {
 impl House {
     pub async fn new() -> Self {
         let stage = Stage::new().await;
-        let server: PgConnectOptions = stage.db.url.parse().unwrap();
-        let observer = Observer::new(sqlx::PgConnection::connect(&stage.db.url).await.unwrap());
+        let server: PgConnectOptions = stage.db.direct.parse().unwrap();
+        let observer = Observer::new(sqlx::PgConnection::connect(&stage.db.direct).await.unwrap());
         let theatre = Theatre::new(&server, observer).await;
         Self { stage, theatre }
     }
@@ -68,7 +70,7 @@ impl House {
         let began = Instant::now();
         let mut explored = Explored::default();
         let tasks = self.stage.set(scenario).await;
-        for order in orders(tasks.len()) {
+        for order in [[0, 1], [1, 0]] {
             self.stage.reset().await;
             let run = self
                 .theatre
@@ -76,15 +78,22 @@ impl House {
                     order.iter().find(|actor| eligible.contains(actor)).copied()
                 })
                 .await;
-            match check(&self.stage.db, scenario, &run).await {
-                Ok(outcome) => {
-                    let name = order.iter().map(|actor| letter(*actor)).collect();
-                    explored.outcomes.entry(outcome).or_default().0.push(name);
-                }
-                Err(wrong) => {
-                    explored.failure = Some((run.letters(), wrong));
-                    return explored;
-                }
+            let name = order.iter().map(|actor| letter(*actor)).collect();
+            if let Err(wrong) = self.note_serial(scenario, &run, name, &mut explored.outcomes).await {
+                explored.failure = Some((run.letters(), wrong));
+                return explored;
+            }
+        }
+        // Both workers begin with the first request, so in no order of theirs is the second one answered first.
+        if scenario.either_first() {
+            self.stage.reset().await;
+            self.stage.answer_second_first().await;
+            let name = "2nd first".to_owned();
+            if let Err(wrong) =
+                self.note_serial(scenario, &Run::default(), name, &mut explored.outcomes).await
+            {
+                explored.failure = Some((String::new(), wrong));
+                return explored;
             }
         }
 
@@ -109,11 +118,24 @@ impl House {
         explored
     }
 
+    /// What a serial order comes to.
+    async fn note_serial(
+        &self,
+        scenario: &Scenario,
+        run: &Run,
+        name: String,
+        outcomes: &mut Outcomes,
+    ) -> Result<(), Vec<String>> {
+        let outcome = check(&self.stage.db, scenario, run).await?;
+        outcomes.entry(outcome).or_default().0.push(name);
+        Ok(())
+    }
+
     async fn judge(
         &mut self,
         scenario: &Scenario,
         run: &Run,
-        outcomes: &mut BTreeMap<String, (Vec<String>, usize)>,
+        outcomes: &mut Outcomes,
     ) -> Result<(), Vec<String>> {
         let outcome = check(&self.stage.db, scenario, run).await?;
         match outcomes.get_mut(&outcome) {
@@ -166,19 +188,6 @@ impl House {
         let checked = check(&self.stage.db, scenario, &run).await;
         (run, checked)
     }
-}
-
-/// Every order of so many actors.
-fn orders(count: usize) -> Vec<Vec<usize>> {
-    let mut orders = vec![Vec::new()];
-    for _ in 0..count {
-        let longer = orders.iter().flat_map(|order: &Vec<usize>| {
-            let others = (0..count).filter(|actor| !order.contains(actor));
-            others.map(|actor| order.iter().copied().chain([actor]).collect())
-        });
-        orders = longer.collect();
-    }
-    orders
 }
 
 /// The lines in which an outcome differs from that of a serial order.

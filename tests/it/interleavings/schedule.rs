@@ -41,7 +41,7 @@ impl Run {
 
 /// What an actor is called.
 pub fn letter(actor: usize) -> char {
-    ['A', 'B', 'C'][actor]
+    ['A', 'B'][actor]
 }
 
 /// The actors on their connections.
@@ -55,7 +55,7 @@ pub struct Theatre {
 impl Theatre {
     pub async fn new(server: &PgConnectOptions, observer: Observer) -> Self {
         let mut actors = Vec::new();
-        for actor in 0..3 {
+        for actor in 0..2 {
             actors.push(Actor::new(letter(actor), server).await);
         }
         Self { actors, observer, cast: 0 }

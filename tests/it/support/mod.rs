@@ -24,11 +24,6 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Whether the long versions of the suites are asked for, as `scripts/proof` does.
-pub fn proof() -> bool {
-    std::env::var_os("SEATKEEPER_PROOF").is_some_and(|value| value == "1")
-}
-
 /// Awaits a condition, and says which one never came.
 pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let mut look = tokio::time::interval(LOOK);
