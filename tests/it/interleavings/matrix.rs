@@ -147,6 +147,9 @@ impl Scenario {
         if self.same_user && kinds.len() > 1 && about_users < 2 {
             return Some("cancel_semester is about no user: same user is as different users");
         }
+        if self.own_lanes && self.same_user && kinds.iter().all(|kind| *kind == Kind::RecordAttendance) {
+            return Some("nobody is in two sessions that begin at the same moment");
+        }
         if self.own_lanes && self.has(&[Kind::GrantCredits]) {
             return Some("a grant has no lane");
         }

@@ -1,5 +1,5 @@
 //! Interleavings by construction: two real transactions, statement by statement, through every schedule. README.md
-//! says what is explored, what is left out and why, and which guards this misses when they are gone.
+//! says what is explored, and what is left out and why.
 //!
 //! The transactions are those of the engine, not a copy of its SQL: each [`seatkeeper::batch::Worker`] runs on a connection
 //! through a proxy of the test's own (`tests/it/support/proxy`), which holds each statement at its real boundary, as the
