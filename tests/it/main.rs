@@ -17,6 +17,7 @@ mod hardening;
 mod histories;
 mod idempotency;
 mod import;
+mod interleavings;
 mod invariants;
 mod metrics;
 mod migrations;

@@ -7,6 +7,7 @@ pub mod http;
 pub mod plain_sql;
 mod pooler;
 mod process;
+pub mod proxy;
 mod server;
 mod verb;
 
