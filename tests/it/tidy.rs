@@ -172,7 +172,7 @@ fn the_race_map_is_what_is_there() {
 fn every_suite_that_draws_what_it_does_ends_with_the_audit() {
     let left_out =
         [("bad_input", "what it draws is refused at the doors, or has no answer; nothing is left to replay")];
-    let audits = ["assert_follows(", "load.check()", "audited(&db)"];
+    let audits = ["assert_follows(", "load.check()", "audited(&db)", "audit(&db.pool)"];
     let mut suites: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
     for (path, text) in files(&["tests/it"], &["rs"]) {
         let path = path.strip_prefix("tests/it").unwrap().with_extension("");

@@ -86,7 +86,7 @@ fn slice<M: Ord>(name: &str, matrix: Matrix, marks: fn(&Scenario) -> Vec<M>) -> 
     if !proof() {
         let seed = seed();
         println!("SEATKEEPER_TEST_SEED={seed}");
-        // The largest ones, in which nobody ever waits for anybody.
+        // The largest ones, which are left to the long version.
         scenarios.retain(|scenario| scenario.same_user || !scenario.own_lanes);
         scenarios.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
         let mut seen = BTreeSet::new();
