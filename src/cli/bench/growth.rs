@@ -11,7 +11,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use super::asks::{Ask, HOT, Load, Scale, draw};
-use super::figures::per_second;
+use super::figures::{Figures, per_second};
 use super::measure::{self, Task};
 use super::server::Server;
 use super::stage::{self, CELL, Template};
@@ -61,6 +61,18 @@ pub struct Point {
     pub cpu_ms: Option<f64>,
     /// Pages that the claim of one batch touched.
     pub pages_per_claim: Option<f64>,
+}
+
+impl Point {
+    const fn of(size: i64, figures: Figures) -> Self {
+        Self {
+            size,
+            per_second: figures.rate,
+            requests_per_sync: Some(figures.per_sync),
+            cpu_ms: figures.cpu,
+            pages_per_claim: figures.pages,
+        }
+    }
 }
 
 /// How the speed goes with one thing that grows.
@@ -159,19 +171,12 @@ pub async fn measure(
 /// Asks, and measures the answers.
 async fn point(server: &Server, scale: &Scale, size: i64, asks: Vec<Ask>) -> Result<Point, Failure> {
     let pool = server.connect(CELL, 4);
-    let requests = asks.iter().map(Ask::request).collect::<Result<Vec<_>, _>>();
-    stage::ask(&pool, &requests.map_err(|error| Failure::unable(error.to_string()))?).await?;
+    stage::ask(&pool, &asks).await?;
     sqlx::raw_sql("analyze seatkeeper.requests; checkpoint").execute(&pool).await?;
     let before = measure::answered(&pool).await?;
     let figures = measure::measured(server, pool, Task::batches(500, 1)).await?;
     measure::verify(server, scale, before, asks.len(), false, false).await?;
-    Ok(Point {
-        size,
-        per_second: figures.rate,
-        requests_per_sync: Some(figures.per_sync),
-        cpu_ms: figures.cpu,
-        pages_per_claim: figures.pages,
-    })
+    Ok(Point::of(size, figures))
 }
 
 /// The same of requests that are there already, and many more behind them.
@@ -180,13 +185,7 @@ async fn head(server: &Server, scale: &Scale, size: i64) -> Result<Point, Failur
     sqlx::raw_sql("checkpoint").execute(&pool).await?;
     let task = Task::Batches { limit: 500, workers: 1, enough: scale.requests };
     let figures = measure::measured(server, pool, task).await?;
-    Ok(Point {
-        size,
-        per_second: figures.rate,
-        requests_per_sync: Some(figures.per_sync),
-        cpu_ms: figures.cpu,
-        pages_per_claim: figures.pages,
-    })
+    Ok(Point::of(size, figures))
 }
 
 /// Everybody leaves all semesters again, by hand, so that the next load meets the same state but for the history.
@@ -370,8 +369,7 @@ async fn removal(server: &Server, scale: &Scale, random: &mut StdRng) -> Result<
 
 /// Requests a second of a hot load, with whatever else goes on.
 async fn hot(pool: &PgPool, asks: Vec<Ask>) -> Result<f64, Failure> {
-    let requests = asks.iter().map(Ask::request).collect::<Result<Vec<_>, _>>();
-    stage::ask(pool, &requests.map_err(|error| Failure::unable(error.to_string()))?).await?;
+    stage::ask(pool, &asks).await?;
     let began = Instant::now();
     let done = work::answer(pool, 500, 1, usize::MAX).await?;
     Ok(per_second(done.answered, began.elapsed()))

@@ -76,8 +76,7 @@ pub async fn work(
     let ours = matches!(way, Way::Batches { .. });
     let pool = stage::cell(server, template, ours).await?;
     if ours {
-        let requests = asks.iter().map(Ask::request).collect::<Result<Vec<_>, _>>();
-        stage::ask(&pool, &requests.map_err(|error| Failure::unable(error.to_string()))?).await?;
+        stage::ask(&pool, &asks).await?;
         sqlx::raw_sql("analyze seatkeeper.requests").execute(&pool).await?;
     }
     let (asked, before) = (asks.len(), answered(&pool).await?);

@@ -84,7 +84,7 @@ fn impossible(error: impl std::fmt::Display) -> Failure {
 
 /// Asks and answers, and lets go of the database.
 async fn settle(pool: PgPool, requests: Vec<Request>) -> Result<(), Failure> {
-    ask(&pool, &requests).await?;
+    send(&pool, &requests).await?;
     sqlx::raw_sql("analyze").execute(&pool).await?;
     work::answer(&pool, 500, 1, usize::MAX).await?;
     let left: i64 = sqlx::query_scalar(
@@ -100,8 +100,14 @@ async fn settle(pool: PgPool, requests: Vec<Request>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Asks, in this order.
+pub async fn ask(pool: &PgPool, asks: &[Ask]) -> Result<(), Failure> {
+    let requests = asks.iter().map(Ask::request).collect::<Result<Vec<_>, _>>();
+    send(pool, &requests.map_err(impossible)?).await
+}
+
 /// Sends requests, in their order.
-pub async fn ask(pool: &PgPool, requests: &[Request]) -> Result<(), Failure> {
+async fn send(pool: &PgPool, requests: &[Request]) -> Result<(), Failure> {
     let mut connection = pool.acquire().await?;
     for chunk in requests.chunks(CHUNK) {
         enqueue_many(&mut connection, chunk)
