@@ -19,6 +19,7 @@ mod idempotency;
 mod import;
 mod interleavings;
 mod invariants;
+mod lanes;
 mod metrics;
 mod migrations;
 mod model;

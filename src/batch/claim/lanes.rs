@@ -5,7 +5,8 @@ use sqlx::PgConnection;
 use super::floors::{Known, Reading, Snapshot};
 use super::{Waiting, executable};
 
-/// The most lanes that one pass looks at, so that its cost does not grow with the number of semesters.
+/// So many lanes a pass looks at, however small its batch, so that it gets past lanes that others hold. A larger batch
+/// looks at as many as it has room for requests: its cost goes with the batch, not with the number of semesters.
 const LANES_A_PASS: i64 = 64;
 
 /// Where in the ring of lanes the next batch begins to look.
@@ -118,7 +119,7 @@ async fn pass(
         limit $3
         "#,
         cursor.0,
-        LANES_A_PASS,
+        limit.max(LANES_A_PASS),
         limit,
         &known.lanes,
         &known.floors
@@ -136,9 +137,9 @@ async fn pass(
             list.push(row.semester_id);
         }
     }
-    // A pass that reached the end of the ring begins at its start next time.
+    // A pass that reached the end of the ring begins at its start next time. (Each lane gives a row at least.)
     lanes.next = match rows.last() {
-        Some(last) if i64::try_from(rows.len()).is_ok_and(|found| found >= limit.min(LANES_A_PASS)) => {
+        Some(last) if i64::try_from(rows.len()).is_ok_and(|found| found >= limit) => {
             Cursor::after(last.semester_id)
         }
         _ => Cursor::default(),
