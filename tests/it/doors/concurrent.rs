@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use seatkeeper_jobs::Receipt;
+use seatkeeper_jobs::{Outcome, Receipt};
 use serde_json::json;
 use sqlx::Connection;
 use tokio::sync::Barrier;
@@ -224,4 +224,56 @@ async fn nothing_is_notified() {
         )
         .await;
     assert_eq!(notifying, None);
+}
+
+/// What retention takes away while somebody asks again is there in one look, a row or a tombstone: never asked anew.
+#[tokio::test]
+async fn a_request_that_is_being_retired_is_not_asked_anew() {
+    let db = TestDb::new().await;
+    db.users(7).await;
+    db.semester(1, None, 0).await;
+    let asks: Vec<Ask> = (1..=2)
+        .map(|user| Ask::new(Uuid::now_v7(), "enroll", json!({"user_id": user, "semester_id": 1})))
+        .collect();
+    let mut producer = db.pool.acquire().await.unwrap();
+    send_many(&mut producer, &asks).await.unwrap();
+    db.drain().await;
+
+    let mut retention = db.pool.begin().await.unwrap();
+    let holder = pid(&mut retention).await;
+    run_on(
+        &mut retention,
+        "with gone as (delete from seatkeeper.requests returning *)
+         insert into seatkeeper.request_tombstones
+             (request_id, kind, payload_digest, status, outcome, attempts, enqueued_at, finished_at)
+         select request_id, kind, sha256(convert_to(payload::text, 'UTF8')), status, outcome, attempts, enqueued_at, finished_at
+         from gone",
+    )
+    .await;
+    let pool = db.pool.clone();
+    let mut again = tokio::spawn(async move {
+        let one = asks[0].send(&mut producer).await.unwrap();
+        let many = send_many(&mut producer, &asks[1..]).await.unwrap();
+        [one].into_iter().chain(many).collect::<Vec<_>>()
+    });
+    // They are answered at once; whoever waits for the removal would find neither.
+    let receipts = tokio::select! {
+        receipts = &mut again => receipts.unwrap(),
+        () = db.until_blocked_by(holder) => {
+            retention.commit().await.unwrap();
+            panic!("waited, and then: {:?}", again.await.unwrap());
+        }
+    };
+    retention.commit().await.unwrap();
+    assert!(
+        receipts.iter().all(|receipt| receipt.duplicate && receipt.outcome == Some(Outcome::Applied)),
+        "{receipts:?}"
+    );
+    assert_eq!(stored(&db).await, 0);
+    let mut connection = pool.acquire().await.unwrap();
+    let status: Vec<String> = sqlx::query_scalar("select status from seatkeeper.request_tombstones")
+        .fetch_all(&mut *connection)
+        .await
+        .unwrap();
+    assert_eq!(status, ["done", "done"]);
 }
