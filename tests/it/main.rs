@@ -19,6 +19,7 @@ mod idempotency;
 mod import;
 mod interleavings;
 mod invariants;
+mod lost_words;
 mod metrics;
 mod migrations;
 mod model;
