@@ -91,7 +91,7 @@ fn batch() -> [Job; 7] {
 /// Asks for the batch, and has a worker take a turn through the proxy; then another one sees to what is left.
 async fn round(db: &TestDb, wire: &Wire) -> Turn {
     let requests = batch().map(|job| Request::new(Uuid::now_v7(), job));
-    door::enqueue_many(&mut *db.pool.acquire().await.unwrap(), &requests).await.unwrap();
+    door::enqueue_many(&mut db.pool.acquire().await.unwrap(), &requests).await.unwrap();
     let through = pool(connect_options(&wire.through(&db.direct)).unwrap(), 1);
     let transactions = Transactions::new(through.clone(), Timeouts::default());
     let turn = Worker::new(transactions, Limits::default()).turn().await;

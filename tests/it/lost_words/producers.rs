@@ -97,7 +97,7 @@ async fn a_commit_whose_reply_is_lost_is_asked_again_and_made_once() {
                 Loss::Reply | Loss::Silence => assert!(again.duplicate, "{door:?} {loss:?}: it was there"),
                 Loss::Unheard => {}
             }
-            assert_conflict(&mut *db.pool.acquire().await.unwrap(), id).await;
+            assert_conflict(&mut db.pool.acquire().await.unwrap(), id).await;
             // Once it is answered it stays so, whoever asks in whatever way.
             until("it is answered", async || db.receipt(id).await.status.is_final()).await;
             let answer = db.receipt(id).await;
@@ -140,7 +140,7 @@ async fn a_producer_cut_off_behind_any_byte_asks_again_and_is_answered_once() {
             *next.lock().unwrap() = Fate::Spared;
             let again = ask(&through, id, Door::Single).await.unwrap().unwrap();
             had_been_there += u32::from(again.duplicate);
-            assert_conflict(&mut *db.pool.acquire().await.unwrap(), id).await;
+            assert_conflict(&mut db.pool.acquire().await.unwrap(), id).await;
             wire.passed();
         }
     }
