@@ -1,6 +1,7 @@
 //! Which database a verb works on.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use seatkeeper::postgres::embedded::{Embedded, Options};
@@ -8,6 +9,9 @@ use seatkeeper::postgres::{self, ErrorClass, Schema};
 use sqlx::PgPool;
 
 use super::Failure;
+
+/// How long the connections have to close.
+const CLOSES_WITHIN: Duration = Duration::from_secs(5);
 
 /// The flags that say which.
 #[derive(Debug, Clone, Args)]
@@ -35,7 +39,10 @@ pub struct Database {
 impl Database {
     /// Lets everything go, and stops a server of our own.
     pub async fn close(self) -> Result<(), Failure> {
-        self.pool.close().await;
+        // A connection that has fallen silent would be waited for without end.
+        if tokio::time::timeout(CLOSES_WITHIN, self.pool.close()).await.is_err() {
+            tracing::warn!("a connection did not close in time, and is left");
+        }
         if let Some(embedded) = self.embedded {
             embedded.stop().await.map_err(|error| Failure::unable(error.to_string()))?;
         }

@@ -52,6 +52,7 @@ impl SharedState {
                 success(false)
             }
             Err(_) => {
+                crate::postgres::note_silence();
                 tracing::warn!("shared metrics could not be read within {READ_TIMEOUT:?}");
                 success(false)
             }

@@ -6,10 +6,12 @@ mod pool;
 mod relay;
 mod roles;
 mod schema;
+mod silence;
 mod transaction;
 
 pub use error::{ErrorClass, describe};
 pub use pool::{connect_options, pool};
 pub use roles::{ROLES, ROLES_SQL, apply_roles};
 pub use schema::{MIGRATOR, Schema, migrate, needed, schema};
+pub use silence::{Silence, note_silence, unless_silent};
 pub use transaction::{Timeouts, Transactions, begin_chore};

@@ -3,13 +3,15 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
+use sqlx::{Connection, PgPool};
 
-use super::relay;
+use super::{relay, silence};
 
 /// A connection that cannot be had in this time is an outage, which the caller waits out in its own way.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A connection that was given up has this long to say that it still lives; else it would keep its place in the pool for ever.
+const SAYS_SO_WITHIN: Duration = Duration::from_secs(2);
 
 /// Reads a `postgres://` URL.
 ///
@@ -64,7 +66,20 @@ fn unusable(why: &str) -> sqlx::Error {
 /// A pool of at most `size` connections, opened when they are needed: it comes up while the database is down.
 #[must_use]
 pub fn pool(options: PgConnectOptions, size: u32) -> PgPool {
-    PgPoolOptions::new().max_connections(size).acquire_timeout(ACQUIRE_TIMEOUT).connect_lazy_with(options)
+    PgPoolOptions::new()
+        .max_connections(size)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                if !silence::fell_silent() {
+                    return Ok(true);
+                }
+                let lives = tokio::time::timeout(SAYS_SO_WITHIN, connection.ping()).await;
+                // As an error, it is dropped without a goodbye, which might not come to an end either.
+                lives.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut)).map(|()| true)
+            })
+        })
+        .connect_lazy_with(options)
 }
 
 #[cfg(test)]

@@ -15,6 +15,14 @@ pub struct Timeouts {
     pub idle: Duration,
 }
 
+impl Timeouts {
+    /// How long a worker waits to hear anything from the server, which cuts a statement off much earlier.
+    #[must_use]
+    pub const fn patience(&self) -> Duration {
+        self.statement.saturating_mul(2)
+    }
+}
+
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
@@ -48,6 +56,7 @@ pub async fn begin_chore(pool: &PgPool) -> sqlx::Result<Transaction<'static, Pos
 pub struct Transactions {
     pool: PgPool,
     begin: String,
+    patience: Duration,
 }
 
 impl Transactions {
@@ -75,7 +84,7 @@ impl Transactions {
             lock.as_millis(),
             idle.as_millis()
         );
-        Self { pool, begin }
+        Self { pool, begin, patience: timeouts.patience() }
     }
 
     /// Begins one. Dropped without a commit, it is rolled back.
@@ -84,6 +93,12 @@ impl Transactions {
     /// When no connection can be had.
     pub async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
         self.pool.begin_with(AssertSqlSafe(self.begin.as_str())).await
+    }
+
+    /// How long to wait for a word of the server.
+    #[must_use]
+    pub const fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// The pool, for reads that are no part of a business transaction.

@@ -7,7 +7,8 @@
 //! decided and completed in a batch is one transaction of [`crate::batch`], and nothing depends on an
 //! acknowledgement.
 //!
-//! Deliberately absent: timeouts of apalis (PostgreSQL's cut a statement, never a commit in between), its retries
+//! Deliberately absent: timeouts of apalis (PostgreSQL's cut a statement, never a commit in between; what is given up is
+//! a connection that has fallen silent, [`unless_silent`]), its retries
 //! (a batch that fails is rolled back and its requests are still in the queue), leases, heartbeats and rescuers
 //! (locks are let go with the connection), and NOTIFY (it would cost the producers their group commit).
 
@@ -25,7 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::{self, Limits, Turn, Worker};
 use crate::health::Health;
-use crate::postgres::Transactions;
+use crate::metrics::{self, RetryCause};
+use crate::postgres::{Transactions, unless_silent};
 use backend::Tick;
 use waker::{Pace, Waker};
 
@@ -75,9 +77,10 @@ pub async fn run(
         #[expect(clippy::expect_used, reason = "it fails only when a part is left out, at the first start")]
         let register = move |restart| {
             let pace = Arc::new(Pace::default());
-            let waker = Waker::new(transactions.pool().clone(), settings.poll, pace.clone(), health.clone());
+            let waker = Waker::new(transactions.clone(), settings.poll, pace.clone(), health.clone());
             let worker = Turns {
                 worker: Mutex::new(Worker::new(transactions.clone(), settings.limits)),
+                patience: transactions.patience(),
                 pace,
                 poll: settings.poll,
                 health: health.clone(),
@@ -116,6 +119,7 @@ pub async fn run(
 /// What the handler of one worker works with. Its tasks run one at a time.
 struct Turns {
     worker: Mutex<Worker>,
+    patience: Duration,
     pace: Arc<Pace>,
     poll: Duration,
     health: Health,
@@ -127,7 +131,16 @@ async fn take_turn(_: Tick, turns: Data<Arc<Turns>>, context: WorkerContext) -> 
     let mut worker = turns.worker.lock().await;
     let began = Instant::now();
     while began.elapsed() < TURN && !context.is_shutting_down() && !turns.shutdown.is_cancelled() {
-        match worker.turn().await {
+        let turn = match unless_silent(turns.patience, worker.turn()).await {
+            Ok(turn) => turn,
+            Err(silence) => {
+                // What it had in hand is committed or rolled back; whoever claims next sees which.
+                tracing::warn!(error = %silence, "a batch was given up");
+                metrics::batch_retried(RetryCause::Connection);
+                Turn::Away(turns.poll)
+            }
+        };
+        match turn {
             Turn::Answered(_) => {
                 turns.health.reached();
                 turns.pace.progress();
@@ -160,10 +173,14 @@ async fn sort_out(transactions: Transactions, shutdown: CancellationToken) {
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while shutdown.run_until_cancelled(every.tick()).await.is_some() {
         loop {
-            match batch::sort_out(&transactions).await {
-                Ok(0) => break,
-                Ok(moved) => tracing::debug!(moved, "requests moved into or out of the queue"),
-                Err(error) => {
+            match unless_silent(transactions.patience(), batch::sort_out(&transactions)).await {
+                Ok(Ok(0)) => break,
+                Ok(Ok(moved)) => tracing::debug!(moved, "requests moved into or out of the queue"),
+                Err(silence) => {
+                    tracing::warn!(error = %silence, "the queue could not be sorted out");
+                    break;
+                }
+                Ok(Err(error)) => {
                     tracing::debug!(error = %crate::postgres::describe(&error), "the queue could not be sorted out");
                     break;
                 }

@@ -7,9 +7,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sqlx::PgPool;
-
 use crate::health::Health;
+use crate::postgres::{Transactions, unless_silent};
 
 /// The first pause when everything that is ready is held by others; it doubles while that lasts.
 const SHORTEST_HOLD_UP: Duration = Duration::from_millis(2);
@@ -47,15 +46,20 @@ impl Pace {
 /// Waits until there may be work.
 #[derive(Debug, Clone)]
 pub(super) struct Waker {
-    pool: PgPool,
+    transactions: Transactions,
     poll: Duration,
     pace: Arc<Pace>,
     health: Health,
 }
 
 impl Waker {
-    pub(super) const fn new(pool: PgPool, poll: Duration, pace: Arc<Pace>, health: Health) -> Self {
-        Self { pool, poll, pace, health }
+    pub(super) const fn new(
+        transactions: Transactions,
+        poll: Duration,
+        pace: Arc<Pace>,
+        health: Health,
+    ) -> Self {
+        Self { transactions, poll, pace, health }
     }
 
     pub(super) async fn wait(&mut self) {
@@ -65,7 +69,7 @@ impl Waker {
             tokio::time::sleep(pause.min(self.poll.max(Duration::from_millis(500)))).await;
         }
         loop {
-            let ready = sqlx::query_scalar!(
+            let look = sqlx::query_scalar!(
                 // By the order of an index, not `exists`: among millions of answered requests that could be a scan.
                 r#"-- queue.anything_ready
                    select (select r.seq from seatkeeper.requests r where r.status = 'queued' and r.hold is null
@@ -73,16 +77,19 @@ impl Waker {
                        or (select m.mark_id from seatkeeper.fill_marks m where m.retry_at is null
                            order by m.semester_id, m.mark_id limit 1) is not null as "ready!""#
             )
-            .fetch_one(&self.pool)
-            .await;
-            match ready {
-                Ok(ready) => {
+            .fetch_one(self.transactions.pool());
+            match unless_silent(self.transactions.patience(), look).await {
+                Ok(Ok(ready)) => {
                     self.health.reached();
                     if ready {
                         return;
                     }
                 }
-                Err(error) => {
+                Err(silence) => {
+                    self.health.lost();
+                    tracing::warn!(error = %silence, "the queue could not be looked at");
+                }
+                Ok(Err(error)) => {
                     self.health.lost();
                     tracing::debug!(error = %crate::postgres::describe(&error), "the queue could not be looked at");
                 }

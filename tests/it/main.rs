@@ -20,6 +20,7 @@ mod import;
 mod interleavings;
 mod invariants;
 mod lanes;
+mod lost_words;
 mod metrics;
 mod migrations;
 mod model;

@@ -18,15 +18,14 @@ async fn with_roles() -> TestDb {
     db
 }
 
-/// Connections with the rights of a role.
+/// Connections with the rights of a role. The role is a setting of the session, which a pooler has no place for: to the server.
 fn acting_as(db: &TestDb, role: &str) -> PgPool {
-    postgres::pool(postgres::connect_options(&db.url).unwrap().options([("role", role)]), 5)
+    postgres::pool(postgres::connect_options(&db.direct).unwrap().options([("role", role)]), 5)
 }
 
 /// The same as a URL.
 fn url_as(db: &TestDb, role: &str) -> String {
-    let separator = if db.url.contains('?') { '&' } else { '?' };
-    format!("{}{separator}options[role]={role}", db.url)
+    format!("{}&options[role]={role}", db.direct)
 }
 
 async fn allowed(pool: &PgPool, sql: &str) {

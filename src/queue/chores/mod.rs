@@ -90,7 +90,9 @@ pub async fn run(
 async fn look_when_told(pool: &PgPool, look: &Notify, shutdown: &CancellationToken) {
     let mut away = false;
     while shutdown.run_until_cancelled(look.notified()).await.is_some() {
-        match tick(pool).await {
+        // Told to stop, it does not wait for a connection that has fallen silent; what it was at is rolled back.
+        let Some(looked) = shutdown.run_until_cancelled(tick(pool)).await else { return };
+        match looked {
             Ok(()) => away = false,
             Err(error) if away => tracing::debug!(error = %describe(&error), "could not look what is due"),
             Err(error) => {

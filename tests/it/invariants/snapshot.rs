@@ -126,7 +126,8 @@ async fn a_right_that_is_missing_is_unknown_and_a_connection_that_breaks_is_no_r
          revoke select on seatkeeper.users from roll_caller",
     )
     .await;
-    let options = (*db.pool.connect_options()).clone();
+    // A role is set for a session, which a pooler has none of.
+    let options: sqlx::postgres::PgConnectOptions = db.direct.parse().unwrap();
     let less = sqlx::postgres::PgPoolOptions::new()
         .max_connections(2)
         .after_connect(|connection, _| {

@@ -192,7 +192,8 @@ async fn an_operator_may_call_the_roll_and_accept() {
              grant {role} to {name}"
         ))
         .await;
-        let (before, after) = db.url.split_once('@').unwrap();
+        // A pooler would have to know the user as well.
+        let (before, after) = db.direct.split_once('@').unwrap();
         let scheme = before.split_once("://").unwrap().0;
         let password = before.rsplit_once(':').unwrap().1;
         db.run(&format!("alter role {name} password '{password}'")).await;

@@ -22,6 +22,14 @@ const ASKED: usize = 3_000;
 /// Lanes 1 to `LANES` with two sessions each, all within the same few hours; everybody is in every lane.
 async fn crossroads() -> TestDb {
     let db = stage(USERS).await;
+    // A deadlock is found at once: these tests wait for no clock. Set for the database, since a pooler has no sessions; what is
+    // connected already goes.
+    db.run(&format!("alter database {} set deadlock_timeout = '5ms'", db.name())).await;
+    db.run(
+        "select pg_terminate_backend(pid) from pg_stat_activity
+         where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()",
+    )
+    .await;
     for lane in 2..=LANES {
         db.semester(lane, None, 0).await;
         enroll_all(&db, 1..=USERS, lane).await;
@@ -52,10 +60,9 @@ async fn ask_crosswise(db: &TestDb, seed: u64) -> Vec<Uuid> {
     requests.iter().map(Request::request_id).collect()
 }
 
-/// Connections on which a deadlock is found at once: these tests wait for no clock.
+/// Connections of their own.
 fn quick(db: &TestDb) -> PgPool {
-    let options = connect_options(&db.url).unwrap().options([("deadlock_timeout", "5ms")]);
-    pool(options, 10)
+    pool(connect_options(&db.url).unwrap(), 10)
 }
 
 /// Four workers with batches of several lanes, until everything is answered; gives how often one was made again.

@@ -3,10 +3,13 @@
 //!
 //! What becomes of a round trip is a [`Policy`]: [`PassThrough`], a [`Gate`] that lets each statement go when the test says so,
 //! or one of a test's own, which may also cut the connection, before PostgreSQL has the statement or when it has answered.
+//! A [`Wire`] does not stop at that boundary: it breaks connections after any byte.
 
+mod carrying;
 mod connection;
 mod framing;
 mod gate;
+mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use gate::{Event, Gate, Gatekeeper};
+pub use wire::{Direction, Fate, Loss, Passed, Seen, Wire};
 
 /// What is sent until the client waits for the server, with at least one statement that is executed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

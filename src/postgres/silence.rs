@@ -1,0 +1,128 @@
+//! Connections that have fallen silent.
+//!
+//! A peer that went away with a word is an error at once. One that went without (a firewall that forgot the connection, a
+//! proxy that hangs) leaves its client waiting for a reply for ever: TCP only notices what is being sent. PostgreSQL cuts each
+//! statement off in time, the wait of a commit included, so who hears nothing for much longer than that need not wait any more. What
+//! was asked may have been done all the same.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+/// Whether any connection of this process has fallen silent.
+static FELL_SILENT: AtomicBool = AtomicBool::new(false);
+
+/// Nothing was heard for too long; what was under way was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("nothing was heard from the server for {0:?}; the connection is given up")]
+pub struct Silence(Duration);
+
+/// Whether some connection was given up, so that those which are let go are asked whether they still live.
+pub(super) fn fell_silent() -> bool {
+    FELL_SILENT.load(Ordering::Relaxed)
+}
+
+/// Has connections that are let go asked from now on: somebody did not wait for a reply.
+pub fn note_silence() {
+    FELL_SILENT.store(true, Ordering::Relaxed);
+}
+
+/// Notes whether the work was woken, and passes it on.
+struct Woken {
+    heard: AtomicBool,
+    parent: Waker,
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.heard.store(true, Ordering::Release);
+        self.parent.wake_by_ref();
+    }
+}
+
+/// Work with the server, of any length, that is given up when it hears nothing for `patience` (not at all when that is zero).
+///
+/// # Errors
+/// When it was given up.
+pub async fn unless_silent<F: Future>(patience: Duration, work: F) -> Result<F::Output, Silence> {
+    if patience.is_zero() {
+        return Ok(work.await);
+    }
+    let (mut work, mut silence) = (pin!(work), pin!(sleep(patience)));
+    let mut woken: Option<Arc<Woken>> = None;
+    std::future::poll_fn(move |context| {
+        let before = woken.take();
+        let heard = before.as_ref().is_none_or(|before| before.heard.swap(false, Ordering::AcqRel));
+        let same = before.filter(|before| before.parent.will_wake(context.waker()));
+        let is_new = same.is_none();
+        let known = same.unwrap_or_else(|| {
+            Arc::new(Woken { heard: AtomicBool::new(false), parent: context.waker().clone() })
+        });
+        // Who waits for it in another task from now on has to be known to it as well; that alone is no word of the server.
+        if heard || is_new {
+            let waker = Waker::from(known.clone());
+            if let Poll::Ready(output) = work.as_mut().poll(&mut Context::from_waker(&waker)) {
+                return Poll::Ready(Ok(output));
+            }
+            if heard {
+                silence.as_mut().reset(Instant::now() + patience);
+            }
+        }
+        woken = Some(known);
+        silence.as_mut().poll(context).map(|()| {
+            note_silence();
+            Err(Silence(patience))
+        })
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use tokio::time::sleep;
+
+    use super::unless_silent;
+
+    #[tokio::test]
+    async fn what_is_heard_now_and_then_may_take_any_time() {
+        let patience = Duration::from_secs(1);
+        let began = Instant::now();
+        let talking = async {
+            while began.elapsed() < patience * 2 {
+                sleep(Duration::from_millis(10)).await;
+            }
+            7
+        };
+        assert_eq!(unless_silent(patience, talking).await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_heard_is_given_up_however_often_it_is_looked_at() {
+        let patience = Duration::from_millis(200);
+        let began = Instant::now();
+        let mut waiting = std::pin::pin!(unless_silent(patience, std::future::pending::<()>()));
+        let mut looks = tokio::time::interval(Duration::from_millis(10));
+        let outcome = loop {
+            tokio::select! {
+                outcome = &mut waiting => break outcome,
+                _ = looks.tick() => assert!(began.elapsed() < Duration::from_secs(60), "never given up"),
+            }
+        };
+        assert!(outcome.is_err() && began.elapsed() >= patience);
+    }
+
+    #[tokio::test]
+    async fn without_a_limit_it_is_waited_for() {
+        assert_eq!(unless_silent(Duration::ZERO, sleep(Duration::from_millis(20))).await, Ok(()));
+    }
+}
