@@ -6,7 +6,7 @@ use std::fmt;
 
 use seatkeeper_jobs::Kind;
 
-/// A change by an owner of the catalog, past the queue.
+/// A change past the queue, by an owner of the catalog, or of the queue itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
     SemesterClosed,
@@ -15,16 +15,21 @@ pub enum Change {
     SessionCapacity,
     SessionMoved,
     UserDeactivated,
+    WaiterDeactivated,
+    /// The first request was for later. Its time has come, and a worker puts it into the queue.
+    FallsDue,
 }
 
 impl Change {
-    pub const ALL: [Self; 6] = [
+    /// Those by an owner.
+    pub const ALL: [Self; 7] = [
         Self::SemesterClosed,
         Self::Repriced,
         Self::SemesterCapacity,
         Self::SessionCapacity,
         Self::SessionMoved,
         Self::UserDeactivated,
+        Self::WaiterDeactivated,
     ];
 
     const fn name(self) -> &'static str {
@@ -35,6 +40,8 @@ impl Change {
             Self::SessionCapacity => "session-capacity",
             Self::SessionMoved => "session-moved",
             Self::UserDeactivated => "user-deactivated",
+            Self::WaiterDeactivated => "waiter-deactivated",
+            Self::FallsDue => "falls-due",
         }
     }
 
@@ -62,6 +69,9 @@ impl Change {
                      from seatkeeper.sessions t where t.session_id = 13) where s.session_id = 11"
             }
             Self::UserDeactivated => "update seatkeeper.users set is_active = false where user_id = 1",
+            // The first in the waitlist.
+            Self::WaiterDeactivated => "update seatkeeper.users set is_active = false where user_id = 7",
+            Self::FallsDue => "update seatkeeper.requests set hold = null where status = 'queued' and hold = 'scheduled'",
         }
     }
 }
@@ -123,17 +133,30 @@ impl Scenario {
         self.parts.iter().filter_map(kind).collect()
     }
 
-    /// Whether the second request may be answered before the first: in a lane of its own, or when one of them is a grant. What
-    /// a user asks after a grant is answered after it.
-    pub fn either_first(&self) -> bool {
-        match self.kinds()[..] {
-            [first, second] => {
+    /// The orders in which the parts may follow each other: requests as they arrived, unless they have lanes of their own or one
+    /// of them is a grant (what a user asks after a grant is answered after it); a change by an owner anywhere.
+    pub fn orders(&self) -> Vec<Vec<usize>> {
+        let asked = |at: usize| match self.parts[at] {
+            Part::Asks(kind) => Some(kind),
+            Part::Changes(_) => None,
+        };
+        let may_turn = |earlier: usize, later: usize| match (asked(earlier), asked(later)) {
+            (Some(first), Some(second)) => {
                 let after_a_grant = first == Kind::GrantCredits && self.same_user;
                 let loose = [first, second].contains(&Kind::GrantCredits);
                 self.own_lanes || (loose && !after_a_grant)
             }
-            _ => false,
-        }
+            _ => true,
+        };
+        let mut orders = permutations(self.parts.len());
+        orders.retain(|order| {
+            let pairs = order
+                .iter()
+                .enumerate()
+                .flat_map(|(at, one)| order[at + 1..].iter().map(move |next| (*one, *next)));
+            pairs.into_iter().all(|(one, next)| one < next || may_turn(next, one))
+        });
+        orders
     }
 
     fn has(&self, kinds: &[Kind]) -> bool {
@@ -158,6 +181,10 @@ impl Scenario {
                 "in lanes of their own the order of arrival is no matter: its mirror image is explored",
             );
         }
+        let waiter = self.parts.contains(&Part::Changes(Change::WaiterDeactivated));
+        if waiter && !self.has(&[Kind::Unenroll, Kind::CancelBooking]) {
+            return Some("nobody waits");
+        }
         if self.scarce == Scarce::Credits && !self.has(&[Kind::Enroll, Kind::GrantCredits]) {
             return Some("nobody spends credits");
         }
@@ -173,6 +200,23 @@ impl Scenario {
         }
         None
     }
+}
+
+/// The numbers below `n` in every order.
+pub fn permutations(n: usize) -> Vec<Vec<usize>> {
+    let mut orders = vec![Vec::new()];
+    for last in 0..n {
+        let longer = |order: &Vec<usize>| {
+            let order = order.clone();
+            (0..=last).map(move |at| {
+                let mut longer = order.clone();
+                longer.insert(last - at, last);
+                longer
+            })
+        };
+        orders = orders.iter().flat_map(longer).collect();
+    }
+    orders
 }
 
 /// Scenarios, and how many were left out for which reason.

@@ -1,4 +1,4 @@
-//! Interleavings by construction: two real transactions, statement by statement, through every schedule. README.md
+//! Interleavings by construction: two or three real transactions, statement by statement, through every schedule. README.md
 //! says what is explored, and what is left out and why.
 //!
 //! The transactions are those of the engine, not a copy of its SQL: each [`seatkeeper::batch::Worker`] runs on a connection
@@ -10,12 +10,14 @@ mod actor;
 mod check;
 mod event;
 mod explorer;
+mod guard;
 mod matrix;
 mod observer;
 mod proxied;
 mod scenario;
 mod schedule;
 mod stage;
+mod triples;
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -27,11 +29,15 @@ use rand_chacha::ChaCha8Rng;
 use seatkeeper_jobs::Kind;
 
 use explorer::Pruning;
+use guard::Guard;
 use matrix::{Change, Matrix, Part, Scarce, Scenario};
-use scenario::{Explored, House};
+use scenario::{Budget, Explored, House};
+use triples::triples;
 
 use crate::model::{scaled, seed};
 
+/// Schedules of three that are explored at most, in each scenario.
+const MOST_OF_THREE: usize = 1_000;
 /// Houses at work beside each other.
 const HOUSES: usize = 2;
 /// Whether all is to be explored, as `scripts/proof` does.
@@ -39,18 +45,28 @@ fn proof() -> bool {
     scaled(1) > 1
 }
 
+/// A guard that is to be missing, by the name of its mutant: to see which scenarios notice.
+fn missing() -> Option<Guard> {
+    std::env::var("SEATKEEPER_WITHOUT").ok().map(|name| Guard::named(&name))
+}
+
 /// Explores scenarios; fails, with the schedules to be replayed, when one goes wrong.
-async fn explore_all(scenarios: Vec<Scenario>, pruning: Pruning) -> Vec<(Scenario, Explored)> {
+async fn explore_all(
+    scenarios: Vec<Scenario>,
+    pruning: Pruning,
+    budget: Budget,
+) -> Vec<(Scenario, Explored)> {
     let began = Instant::now();
+    let missing = missing();
     let due = scenarios.len();
     let queue = Mutex::new(scenarios.into_iter());
     let houses = (0..HOUSES).map(async |_| {
-        let mut house = House::new().await;
+        let mut house = House::new(missing.as_ref()).await;
         let mut explored = Vec::new();
         loop {
             let next = queue.lock().unwrap().next();
             let Some(scenario) = next else { return explored };
-            let came_of_it = house.explore(&scenario, pruning).await;
+            let came_of_it = house.explore(&scenario, pruning, budget).await;
             println!("{scenario}: {came_of_it}");
             explored.push((scenario, came_of_it));
         }
@@ -116,7 +132,7 @@ fn pair(scenario: &Scenario) -> Vec<Vec<Kind>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_interleaving_of_two_requests_comes_to_a_serial_order() {
-    let explored = explore_all(slice("pairs", Matrix::pairs(), pair), Pruning::Commuting).await;
+    let explored = explore_all(slice("pairs", Matrix::pairs(), pair), Pruning::Commuting, Budget::ALL).await;
     let pairs: BTreeSet<_> = explored.iter().flat_map(|(scenario, _)| pair(scenario)).collect();
     assert_eq!(pairs.len(), Kind::ALL.len() * (Kind::ALL.len() + 1) / 2, "a pair is missing");
 }
@@ -124,9 +140,29 @@ async fn every_interleaving_of_two_requests_comes_to_a_serial_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_interleaving_with_a_change_by_an_owner_comes_to_a_serial_order() {
     let parts = |scenario: &Scenario| scenario.parts.clone();
-    let explored = explore_all(slice("changes", Matrix::changes(), parts), Pruning::Commuting).await;
+    let explored =
+        explore_all(slice("changes", Matrix::changes(), parts), Pruning::Commuting, Budget::ALL).await;
     let met: BTreeSet<_> = explored.iter().flat_map(|(scenario, _)| parts(scenario)).collect();
     assert_eq!(met.len(), Kind::ALL.len() + Change::ALL.len(), "a kind or a change is missing");
+}
+
+/// Three at once, in the long version; here those that are small.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_interleaving_of_three_comes_to_a_serial_order() {
+    let seed = seed();
+    println!("SEATKEEPER_TEST_SEED={seed}");
+    let all = triples();
+    let scenarios = all.clone();
+    let budget = Budget { schedules: MOST_OF_THREE, drawn: MOST_OF_THREE / 4, seed };
+    println!(
+        "triples: {} of {} scenarios, at most {} schedules each",
+        scenarios.len(),
+        all.len(),
+        budget.schedules
+    );
+    let explored = explore_all(scenarios, Pruning::Commuting, budget).await;
+    let cut = explored.iter().filter(|(_, explored)| explored.is_cut).count();
+    println!("{} explored completely, {cut} cut at the budget", explored.len() - cut);
 }
 
 /// What the pruning leaves out comes to nothing new: the outcomes are those of every schedule, statement by statement.
@@ -144,8 +180,8 @@ async fn pruned_schedules_come_to_what_all_of_them_come_to() {
         scenarios.push(against(Kind::Enroll, Change::UserDeactivated));
         scenarios.push(against(Kind::Book, Change::SessionCapacity));
     }
-    let pruned = explore_all(scenarios.clone(), Pruning::Commuting).await;
-    let all = explore_all(scenarios, Pruning::Nothing).await;
+    let pruned = explore_all(scenarios.clone(), Pruning::Commuting, Budget::ALL).await;
+    let all = explore_all(scenarios, Pruning::Nothing, Budget::ALL).await;
     for (scenario, pruned) in pruned {
         let (_, all) = all.iter().find(|(other, _)| *other == scenario).unwrap();
         assert!(pruned.schedules < all.schedules, "{scenario}: nothing was pruned");
@@ -160,11 +196,11 @@ async fn pruned_schedules_come_to_what_all_of_them_come_to() {
 /// `SEATKEEPER_SCHEDULE='scenario: letters'` is played again with everything that happened; else one that is known.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_schedule_is_replayed_from_its_letters() {
-    let all = [Matrix::pairs(), Matrix::changes()];
-    let mut house = House::new().await;
+    let all = [Matrix::pairs().scenarios, Matrix::changes().scenarios, triples()];
+    let mut house = House::new(missing().as_ref()).await;
     if let Ok(text) = std::env::var("SEATKEEPER_SCHEDULE") {
         let (name, letters) = text.split_once(": ").expect("scenario: letters");
-        let mut scenarios = all.into_iter().flat_map(|matrix| matrix.scenarios);
+        let mut scenarios = all.into_iter().flatten();
         let scenario = scenarios.find(|scenario| scenario.to_string() == name).expect("no such scenario");
         let (run, checked) = house.replay(&scenario, letters).await;
         println!("{}\nended: {}", run.log.join("\n"), run.ended.join(" / "));

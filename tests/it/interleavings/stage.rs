@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use seatkeeper_jobs::Kind;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use super::actor::Task;
+use super::actor::{Task, write};
 use super::matrix::{Change, Part, Scarce, Scenario};
 use crate::support::{TestDb, until};
 
@@ -26,8 +27,12 @@ const TABLES: [&str; 10] = [
 ];
 /// Deleted rows stay until the tables are emptied; so often they are.
 const EMPTIED_EVERY: usize = 100;
-/// The one who waits where all places are taken.
+/// The one who waits first where all places are taken; who waits behind has the next numbers.
 const WAITER: usize = 7;
+/// How many users there are.
+const USERS: usize = WAITER + 2;
+/// How long before a session begins that is attended, at most: longer than a loaded machine needs to book it.
+const LONGEST_DELAY_MS: u32 = 20_000;
 /// The holder of a place in lane `n` is user `HOLDER + n`.
 const HOLDER: usize = 3;
 
@@ -68,6 +73,11 @@ impl Stage {
         while !self.lay_out(scenario, delay_ms).await {
             // The session began before it was booked: a loaded machine.
             delay_ms *= 2;
+            assert!(
+                delay_ms <= LONGEST_DELAY_MS,
+                "{scenario}: nobody gets to book a session that begins in {} ms: the stage is not as it was meant",
+                delay_ms / 2
+            );
         }
         self.photograph().await;
         // A turn that answers one request looks at one lane. When that is busy, the next turn looks at the next one.
@@ -109,6 +119,14 @@ impl Stage {
             .await;
         }
         self.db.run(&plan.asks()).await;
+        until("what was asked for later is due", async || {
+            self.db
+                .value(
+                    "select count(*) filter (where run_at > clock_timestamp()) = 0 from seatkeeper.requests",
+                )
+                .await
+        })
+        .await;
         true
     }
 
@@ -135,16 +153,28 @@ impl Stage {
         }
     }
 
-    /// Has the second request answered before the first comes back.
-    pub async fn answer_second_first(&mut self) {
-        let first = "request_id = (select request_id from photo.requests where status = 'queued' order by seq limit 1)";
-        run(&mut self.owner, &format!("delete from seatkeeper.requests where {first}")).await;
-        self.db.drain().await;
-        let back = format!(
-            "insert into seatkeeper.requests overriding system value select * from photo.requests where {first}"
-        );
-        run(&mut self.owner, &back).await;
-        self.db.drain().await;
+    /// Has the parts follow each other in this order, each request answered before the next part comes; how they ended.
+    pub async fn one_by_one(&mut self, scenario: &Scenario, order: &[usize]) -> Vec<String> {
+        run(&mut self.owner, "delete from seatkeeper.requests where status = 'queued'").await;
+        let mut ended = vec![String::new(); scenario.parts.len()];
+        for &part in order {
+            match &scenario.parts[part] {
+                Part::Asks(_) => {
+                    let earlier = &scenario.parts[..part];
+                    let nth = earlier.iter().filter(|part| matches!(part, Part::Asks(_))).count();
+                    let back = format!(
+                        "insert into seatkeeper.requests overriding system value
+                         select * from photo.requests where status = 'queued' order by seq offset {nth} limit 1"
+                    );
+                    run(&mut self.owner, &back).await;
+                }
+                Part::Changes(change) => {
+                    ended[part] = write(self.db.pool.clone(), vec![change.sql().to_owned()]).await;
+                }
+            }
+            self.db.drain().await;
+        }
+        ended
     }
 
     /// Everything as it was in the beginning.
@@ -213,6 +243,10 @@ impl<'a> Plan<'a> {
         self.scenario.parts.contains(&Part::Changes(Change::SessionMoved))
     }
 
+    fn is_later(&self) -> bool {
+        self.scenario.parts.contains(&Part::Changes(Change::FallsDue))
+    }
+
     fn attends(&self) -> bool {
         self.scenario.kinds().contains(&Kind::RecordAttendance)
     }
@@ -220,8 +254,18 @@ impl<'a> Plan<'a> {
     fn enrolled(&self) -> Vec<(usize, usize)> {
         let asked = self.before.iter().filter(|(_, before)| before.enrolled == Some(true)).map(|(at, _)| *at);
         let holders = self.lanes.iter().map(|lane| (HOLDER + lane, *lane));
-        let waiters = self.lanes.iter().filter(|lane| self.is_full(**lane)).map(|lane| (WAITER, *lane));
+        let waiters = self.lanes.iter().flat_map(|lane| self.waiters(*lane).map(|user| (user, *lane)));
         asked.chain(holders).chain(waiters).collect()
+    }
+
+    /// Who waits in the session of a lane: one for each place that is given back.
+    fn waiters(&self, lane: usize) -> Range<usize> {
+        let leaves = |at: &usize| {
+            let gives_back = [Kind::Unenroll, Kind::CancelBooking].contains(&self.scenario.kinds()[*at]);
+            gives_back && self.place(*at).1 == lane
+        };
+        let leaving = (0..self.scenario.kinds().len()).filter(leaves).count();
+        WAITER..WAITER + if self.is_full(lane) { leaving.min(1 + USERS - WAITER) } else { 0 }
     }
 
     /// Who has a place in the session of a lane.
@@ -232,7 +276,7 @@ impl<'a> Plan<'a> {
     }
 
     fn catalog(&self, delay_ms: u32) -> String {
-        let mut sql = format!("insert into seatkeeper.users (user_id) select generate_series(1, {WAITER});");
+        let mut sql = format!("insert into seatkeeper.users (user_id) select generate_series(1, {USERS});");
         let users_in_two = (1..=3)
             .any(|user| self.lanes.iter().filter(|lane| self.confirmed(**lane).contains(&user)).count() > 1);
         let enrolled = self.enrolled();
@@ -269,7 +313,7 @@ impl<'a> Plan<'a> {
     fn asks_before(&self) -> String {
         let mut asks = Vec::new();
         let enrolled = self.enrolled();
-        for user in 1..=WAITER {
+        for user in 1..=USERS {
             let scarce = self.scenario.scarce == Scarce::Credits && user <= HOLDER;
             let left = if scarce { 10 } else { 100 };
             let spent = 10 * enrolled.iter().filter(|(who, _)| *who == user).count();
@@ -283,9 +327,7 @@ impl<'a> Plan<'a> {
         };
         for &lane in &self.lanes {
             self.confirmed(lane).into_iter().for_each(|user| books(user, lane * 10 + 1));
-            if self.is_full(lane) {
-                books(WAITER, lane * 10 + 1);
-            }
+            self.waiters(lane).for_each(|user| books(user, lane * 10 + 1));
         }
         for ((user, lane), before) in &self.before {
             if before.attends && before.enrolled == Some(true) {
@@ -293,7 +335,7 @@ impl<'a> Plan<'a> {
             }
         }
         if self.is_moved() {
-            for (user, lane) in enrolled.iter().filter(|(user, _)| *user == 1 || *user == WAITER) {
+            for (user, lane) in enrolled.iter().filter(|(user, _)| *user == 1 || *user >= WAITER) {
                 books(*user, lane * 10 + 3);
             }
         }
@@ -305,8 +347,13 @@ impl<'a> Plan<'a> {
         for (at, kind) in self.scenario.kinds().into_iter().enumerate() {
             let (user, lane) = self.place(at);
             let amount = if self.scenario.scarce == Scarce::Credits { -10 } else { 5 };
-            let status = ["present", "late"][at];
-            asks += &ask(
+            let status = ["present", "late", "excused"][at];
+            let when = if at == 0 && self.is_later() {
+                ", run_at => clock_timestamp() + interval '20 ms'"
+            } else {
+                ""
+            };
+            asks += &ask_at(
                 kind.as_str(),
                 &match kind {
                     Kind::Enroll | Kind::Unenroll => format!(r#""user_id": {user}, "semester_id": {lane}"#),
@@ -319,6 +366,7 @@ impl<'a> Plan<'a> {
                     Kind::CancelSemester => format!(r#""semester_id": {lane}"#),
                     Kind::GrantCredits => format!(r#""user_id": {user}, "amount": {amount}"#),
                 },
+                when,
             );
         }
         asks
@@ -326,7 +374,11 @@ impl<'a> Plan<'a> {
 }
 
 fn ask(kind: &str, fields: &str) -> String {
-    format!("select seatkeeper.enqueue(gen_random_uuid(), '{kind}', '{{{fields}}}');")
+    ask_at(kind, fields, "")
+}
+
+fn ask_at(kind: &str, fields: &str, when: &str) -> String {
+    format!("select seatkeeper.enqueue(gen_random_uuid(), '{kind}', '{{{fields}}}'{when});")
 }
 
 async fn run(connection: &mut PgConnection, sql: &str) {
