@@ -14,6 +14,7 @@ pub enum Change {
     SemesterCapacity,
     SessionCapacity,
     SessionMoved,
+    OtherSessionMoved,
     UserDeactivated,
     WaiterDeactivated,
     /// The first request was for later. Its time has come, and a worker puts it into the queue.
@@ -22,12 +23,13 @@ pub enum Change {
 
 impl Change {
     /// Those by an owner.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::SemesterClosed,
         Self::Repriced,
         Self::SemesterCapacity,
         Self::SessionCapacity,
         Self::SessionMoved,
+        Self::OtherSessionMoved,
         Self::UserDeactivated,
         Self::WaiterDeactivated,
     ];
@@ -39,6 +41,7 @@ impl Change {
             Self::SemesterCapacity => "semester-capacity",
             Self::SessionCapacity => "session-capacity",
             Self::SessionMoved => "session-moved",
+            Self::OtherSessionMoved => "other-session-moved",
             Self::UserDeactivated => "user-deactivated",
             Self::WaiterDeactivated => "waiter-deactivated",
             Self::FallsDue => "falls-due",
@@ -67,6 +70,11 @@ impl Change {
             Self::SessionMoved => {
                 "update seatkeeper.sessions s set (starts_at, ends_at) = (select t.starts_at, t.ends_at
                      from seatkeeper.sessions t where t.session_id = 13) where s.session_id = 11"
+            }
+            // Of a lane that nobody asks in: where the first user waits, onto the time at which he books.
+            Self::OtherSessionMoved => {
+                "update seatkeeper.sessions s set (starts_at, ends_at) = (select t.starts_at, t.ends_at
+                     from seatkeeper.sessions t where t.session_id = 11) where s.session_id = 31"
             }
             Self::UserDeactivated => "update seatkeeper.users set is_active = false where user_id = 1",
             // The first in the waitlist.
@@ -184,6 +192,9 @@ impl Scenario {
         let waiter = self.parts.contains(&Part::Changes(Change::WaiterDeactivated));
         if waiter && !self.has(&[Kind::Unenroll, Kind::CancelBooking]) {
             return Some("nobody waits");
+        }
+        if self.parts.contains(&Part::Changes(Change::OtherSessionMoved)) && !self.has(&[Kind::Book]) {
+            return Some("nobody takes a place at the time that another session is moved to");
         }
         if self.scarce == Scarce::Credits && !self.has(&[Kind::Enroll, Kind::GrantCredits]) {
             return Some("nobody spends credits");

@@ -4,8 +4,8 @@
 use seatkeeper_jobs::Kind::{self, Book, CancelBooking, CancelSemester, Enroll, GrantCredits, Unenroll};
 
 use super::matrix::Change::{
-    self, FallsDue, Repriced, SemesterCapacity, SemesterClosed, SessionCapacity, SessionMoved,
-    UserDeactivated, WaiterDeactivated,
+    self, FallsDue, OtherSessionMoved, Repriced, SemesterCapacity, SemesterClosed, SessionCapacity,
+    SessionMoved, UserDeactivated, WaiterDeactivated,
 };
 use super::matrix::Scarce::{Credits, Place};
 use super::matrix::{Part, Scarce, Scenario};
@@ -27,7 +27,7 @@ enum Lanes {
 use Lanes::{Own, Shared};
 
 /// Two requests and a change by an owner.
-const WITH_A_CHANGE: [([Kind; 2], Change, Whose, Scarce, Lanes); 24] = [
+const WITH_A_CHANGE: [([Kind; 2], Change, Whose, Scarce, Lanes); 25] = [
     ([Enroll, Enroll], FallsDue, Each, Place, Shared),
     ([Enroll, Unenroll], FallsDue, Each, Place, Shared),
     ([Book, Book], FallsDue, Each, Place, Shared),
@@ -43,6 +43,7 @@ const WITH_A_CHANGE: [([Kind; 2], Change, Whose, Scarce, Lanes); 24] = [
     ([Book, Unenroll], SessionCapacity, One, Place, Shared),
     ([CancelBooking, Book], SessionCapacity, Each, Place, Shared),
     ([CancelBooking, Book], SessionMoved, Each, Place, Shared),
+    ([Book, CancelBooking], OtherSessionMoved, Each, Place, Shared),
     ([CancelBooking, Book], WaiterDeactivated, Each, Place, Shared),
     ([CancelBooking, CancelBooking], SessionCapacity, Each, Place, Shared),
     ([CancelBooking, CancelBooking], SessionMoved, Each, Place, Shared),
