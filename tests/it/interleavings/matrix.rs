@@ -154,7 +154,8 @@ impl Scenario {
                 let loose = [first, second].contains(&Kind::GrantCredits);
                 self.own_lanes || (loose && !after_a_grant)
             }
-            _ => true,
+            // What was asked for later has been asked when it falls due.
+            _ => earlier > 0 || self.parts[later] != Part::Changes(Change::FallsDue),
         };
         let mut orders = permutations(self.parts.len());
         orders.retain(|order| {
