@@ -40,7 +40,7 @@ use crate::model::{scaled, seed};
 /// Schedules of three that are explored at most, in each scenario.
 const MOST_OF_THREE: usize = 1_000;
 /// So many of them, or more, are explored to the end within that.
-const COMPLETE_OF_THREE: usize = 24;
+const COMPLETE_OF_THREE: usize = 25;
 /// The locks that keep transactions apart, each with a scenario in which some schedule goes wrong without it.
 const NOTICED: [(&str, &str); 5] = [
     ("lane_lock", "enroll×semester-closed/same-user/last-place/one-lane"),
@@ -104,7 +104,8 @@ async fn explore_all(
     assert!(failures.is_empty(), "schedules that go wrong:{failures}");
     assert_eq!(all.len(), due, "not everything was explored");
     assert!(sum(|explored| explored.schedules) > 2 * due, "nothing is interleaved");
-    assert!(sum(|explored| explored.waited) > 0, "nobody ever waited for anybody");
+    // (A few scenarios of three, drawn for the slice, may be without a lock wait.)
+    assert!(due < 5 || sum(|explored| explored.waited) > 0, "nobody ever waited for anybody");
     all
 }
 
