@@ -13,6 +13,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 use tokio::task::JoinHandle;
 
 use super::event::Row;
+use super::guard::Guard;
 use crate::support::proxy::{Event, Gate, Gatekeeper, Proxy, RoundTrip};
 
 /// What an actor does in a schedule.
@@ -46,6 +47,8 @@ pub struct Actor {
     /// Whether that transaction has written anything.
     pub writes: bool,
     pub is_outside: bool,
+    /// Who kept it waiting when that was last looked at.
+    pub blocked_by: BTreeSet<usize>,
     gate: Gatekeeper,
     pool: PgPool,
     _proxy: Proxy,
@@ -58,6 +61,7 @@ pub struct Actor {
 const NEVER: Duration = Duration::from_secs(600);
 
 /// What became visible of an actor.
+#[derive(Debug)]
 pub enum Seen {
     Held(RoundTrip),
     Done { failed: bool },
@@ -65,8 +69,9 @@ pub enum Seen {
 }
 
 impl Actor {
-    pub async fn new(letter: char, server: &PgConnectOptions) -> Self {
-        let (gate, gatekeeper) = Gate::new();
+    /// With a guard, its statements come to the server without that.
+    pub async fn new(letter: char, server: &PgConnectOptions, without: Option<&Guard>) -> Self {
+        let (gate, gatekeeper) = Gate::new(without.and_then(Guard::of_statements));
         let proxy = Proxy::start(server, gate).await;
         Self {
             letter,
@@ -75,6 +80,7 @@ impl Actor {
             rows: BTreeSet::new(),
             writes: false,
             is_outside: false,
+            blocked_by: BTreeSet::new(),
             gate: gatekeeper,
             pool: pool(proxy.through(server), 1),
             _proxy: proxy,
@@ -103,21 +109,33 @@ impl Actor {
 
     /// What it does next. Safe to be dropped: nothing is lost.
     pub async fn next(&mut self) -> Seen {
-        let working = self.working.as_mut().expect("it has begun");
+        let Some(working) = self.working.as_mut() else { return self.left_over() };
         tokio::select! {
             biased;
-            event = self.gate.next() => match event {
-                Event::Held(trip) => {
-                    self.pid = trip.pid;
-                    Seen::Held(trip)
-                }
-                Event::Done { failed } => Seen::Done { failed },
-            },
+            event = self.gate.next() => self.see(event),
             ended = working => {
                 self.ended = ended.unwrap();
                 self.working = None;
-                Seen::Over
+                self.left_over()
             }
+        }
+    }
+
+    /// Its last statement may have been done, and itself have ended, between the look at the one and at the other.
+    fn left_over(&mut self) -> Seen {
+        match self.gate.has_seen() {
+            Some(event) => self.see(event),
+            None => Seen::Over,
+        }
+    }
+
+    fn see(&mut self, event: Event) -> Seen {
+        match event {
+            Event::Held(trip) => {
+                self.pid = trip.pid;
+                Seen::Held(trip)
+            }
+            Event::Done { failed } => Seen::Done { failed },
         }
     }
 }
@@ -143,7 +161,7 @@ async fn turns(pool: PgPool, most: usize) -> String {
     ended.join(", ")
 }
 
-async fn write(pool: PgPool, statements: Vec<String>) -> String {
+pub async fn write(pool: PgPool, statements: Vec<String>) -> String {
     let mut transaction = pool.begin().await.unwrap();
     let mut written = Ok(());
     for statement in statements {

@@ -6,7 +6,7 @@ use seatkeeper::audit::audit;
 use seatkeeper::invariants::catalogue;
 use sqlx::AssertSqlSafe;
 
-use super::matrix::{Change, Part, Scenario};
+use super::matrix::{Part, Scenario};
 use super::schedule::Run;
 use crate::support::TestDb;
 
@@ -76,9 +76,7 @@ pub async fn check(db: &TestDb, scenario: &Scenario, run: &Run) -> Result<String
     }
     let audit = audit(&db.pool).await.unwrap();
     wrong.extend(audit.findings.iter().map(|finding| format!("audit: {finding}")));
-    // It does not follow bookings through a move of their session, and says so. The serial orders do.
-    let moves = scenario.parts.contains(&Part::Changes(Change::SessionMoved));
-    if let Some(stop) = audit.not_covered.filter(|_| !moves) {
+    if let Some(stop) = audit.not_covered {
         wrong.push(format!("audit: not covered: {}", stop.why));
     }
     if !wrong.is_empty() {

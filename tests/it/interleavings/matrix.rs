@@ -6,7 +6,7 @@ use std::fmt;
 
 use seatkeeper_jobs::Kind;
 
-/// A change by an owner of the catalog, past the queue.
+/// A change past the queue, by an owner of the catalog, or of the queue itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
     SemesterClosed,
@@ -14,17 +14,24 @@ pub enum Change {
     SemesterCapacity,
     SessionCapacity,
     SessionMoved,
+    OtherSessionMoved,
     UserDeactivated,
+    WaiterDeactivated,
+    /// The first request was for later. Its time has come, and a worker puts it into the queue.
+    FallsDue,
 }
 
 impl Change {
-    pub const ALL: [Self; 6] = [
+    /// Those by an owner.
+    pub const ALL: [Self; 8] = [
         Self::SemesterClosed,
         Self::Repriced,
         Self::SemesterCapacity,
         Self::SessionCapacity,
         Self::SessionMoved,
+        Self::OtherSessionMoved,
         Self::UserDeactivated,
+        Self::WaiterDeactivated,
     ];
 
     const fn name(self) -> &'static str {
@@ -34,7 +41,10 @@ impl Change {
             Self::SemesterCapacity => "semester-capacity",
             Self::SessionCapacity => "session-capacity",
             Self::SessionMoved => "session-moved",
+            Self::OtherSessionMoved => "other-session-moved",
             Self::UserDeactivated => "user-deactivated",
+            Self::WaiterDeactivated => "waiter-deactivated",
+            Self::FallsDue => "falls-due",
         }
     }
 
@@ -61,7 +71,15 @@ impl Change {
                 "update seatkeeper.sessions s set (starts_at, ends_at) = (select t.starts_at, t.ends_at
                      from seatkeeper.sessions t where t.session_id = 13) where s.session_id = 11"
             }
+            // Of a lane that nobody asks in: where the first user waits, onto the time at which he books.
+            Self::OtherSessionMoved => {
+                "update seatkeeper.sessions s set (starts_at, ends_at) = (select t.starts_at, t.ends_at
+                     from seatkeeper.sessions t where t.session_id = 11) where s.session_id = 31"
+            }
             Self::UserDeactivated => "update seatkeeper.users set is_active = false where user_id = 1",
+            // The first in the waitlist.
+            Self::WaiterDeactivated => "update seatkeeper.users set is_active = false where user_id = 7",
+            Self::FallsDue => "update seatkeeper.requests set hold = null where status = 'queued' and hold = 'scheduled'",
         }
     }
 }
@@ -123,17 +141,31 @@ impl Scenario {
         self.parts.iter().filter_map(kind).collect()
     }
 
-    /// Whether the second request may be answered before the first: in a lane of its own, or when one of them is a grant. What
-    /// a user asks after a grant is answered after it.
-    pub fn either_first(&self) -> bool {
-        match self.kinds()[..] {
-            [first, second] => {
+    /// The orders in which the parts may follow each other: requests as they arrived, unless they have lanes of their own or one
+    /// of them is a grant (what a user asks after a grant is answered after it); a change by an owner anywhere.
+    pub fn orders(&self) -> Vec<Vec<usize>> {
+        let asked = |at: usize| match self.parts[at] {
+            Part::Asks(kind) => Some(kind),
+            Part::Changes(_) => None,
+        };
+        let may_turn = |earlier: usize, later: usize| match (asked(earlier), asked(later)) {
+            (Some(first), Some(second)) => {
                 let after_a_grant = first == Kind::GrantCredits && self.same_user;
                 let loose = [first, second].contains(&Kind::GrantCredits);
                 self.own_lanes || (loose && !after_a_grant)
             }
-            _ => false,
-        }
+            // What was asked for later has been asked when it falls due.
+            _ => earlier > 0 || self.parts[later] != Part::Changes(Change::FallsDue),
+        };
+        let mut orders = permutations(self.parts.len());
+        orders.retain(|order| {
+            let pairs = order
+                .iter()
+                .enumerate()
+                .flat_map(|(at, one)| order[at + 1..].iter().map(move |next| (*one, *next)));
+            pairs.into_iter().all(|(one, next)| one < next || may_turn(next, one))
+        });
+        orders
     }
 
     fn has(&self, kinds: &[Kind]) -> bool {
@@ -158,6 +190,13 @@ impl Scenario {
                 "in lanes of their own the order of arrival is no matter: its mirror image is explored",
             );
         }
+        let waiter = self.parts.contains(&Part::Changes(Change::WaiterDeactivated));
+        if waiter && !self.has(&[Kind::Unenroll, Kind::CancelBooking]) {
+            return Some("nobody waits");
+        }
+        if self.parts.contains(&Part::Changes(Change::OtherSessionMoved)) && !self.has(&[Kind::Book]) {
+            return Some("nobody takes a place at the time that another session is moved to");
+        }
         if self.scarce == Scarce::Credits && !self.has(&[Kind::Enroll, Kind::GrantCredits]) {
             return Some("nobody spends credits");
         }
@@ -173,6 +212,23 @@ impl Scenario {
         }
         None
     }
+}
+
+/// The numbers below `n` in every order.
+pub fn permutations(n: usize) -> Vec<Vec<usize>> {
+    let mut orders = vec![Vec::new()];
+    for last in 0..n {
+        let longer = |order: &Vec<usize>| {
+            let order = order.clone();
+            (0..=last).map(move |at| {
+                let mut longer = order.clone();
+                longer.insert(last - at, last);
+                longer
+            })
+        };
+        orders = orders.iter().flat_map(longer).collect();
+    }
+    orders
 }
 
 /// Scenarios, and how many were left out for which reason.

@@ -36,15 +36,14 @@ impl Observer {
         Self { connection, locked_rows: each.join(" union all ") }
     }
 
-    /// The actors among `pids` that keep this session waiting.
+    /// The actors among `pids` that keep this session waiting. Whoever else does (autovacuum) lets go without being asked.
     pub async fn blockers(&mut self, pid: i32, pids: &[i32]) -> BTreeSet<usize> {
         let blocking: Vec<i32> = sqlx::query_scalar("select unnest(pg_blocking_pids($1))")
             .bind(pid)
             .fetch_all(&mut self.connection)
             .await
             .unwrap();
-        let blocking = blocking.iter().map(|pid| pids.iter().position(|known| known == pid));
-        blocking.map(|actor| actor.expect("an actor waits for somebody who is none")).collect()
+        blocking.iter().filter_map(|pid| pids.iter().position(|known| known == pid)).collect()
     }
 
     /// The rows that the open transaction of this session has locked or changed.

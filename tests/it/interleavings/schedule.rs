@@ -3,17 +3,21 @@
 //! A statement that does not come back is looked at from the third connection: when the server says that it waits for a lock,
 //! its actor is not eligible until whoever it waits for has let go.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 
 use super::actor::{Actor, Seen, Standing, Task};
 use super::event::{Event, is_beginning, is_end};
+use super::guard::Guard;
 use super::observer::Observer;
 use crate::support::PATIENCE;
 
 /// A statement that has not come back by then is looked at.
 const LOOK: Duration = Duration::from_millis(3);
+/// So many meet at most.
+const MOST: usize = 3;
 /// A schedule longer than this has gone astray.
 const LONGEST: usize = 1_000;
 
@@ -41,7 +45,7 @@ impl Run {
 
 /// What an actor is called.
 pub fn letter(actor: usize) -> char {
-    ['A', 'B'][actor]
+    ['A', 'B', 'C'][actor]
 }
 
 /// The actors on their connections.
@@ -53,10 +57,10 @@ pub struct Theatre {
 }
 
 impl Theatre {
-    pub async fn new(server: &PgConnectOptions, observer: Observer) -> Self {
+    pub async fn new(server: &PgConnectOptions, observer: Observer, without: Option<&Guard>) -> Self {
         let mut actors = Vec::new();
-        for actor in 0..2 {
-            actors.push(Actor::new(letter(actor), server).await);
+        for actor in 0..MOST {
+            actors.push(Actor::new(letter(actor), server, without).await);
         }
         Self { actors, observer, cast: 0 }
     }
@@ -80,9 +84,9 @@ impl Theatre {
             let held = |actor: &usize| matches!(cast[*actor].standing, Standing::Held(_));
             let eligible: Vec<usize> = (0..cast.len()).filter(held).collect();
             let waits = cast.iter().any(|actor| matches!(actor.standing, Standing::Waits(_)));
-            if eligible.is_empty() && waits {
+            if (eligible.is_empty() && waits) || self.is_deadlocked() {
                 run.deadlocks += 1;
-                run.log.push("all of them wait: a deadlock".into());
+                run.log.push("they wait for each other: a deadlock".into());
                 self.outlast_deadlock(&mut run, every_statement).await;
                 continue;
             }
@@ -143,10 +147,16 @@ impl Theatre {
                     self.finish(actor, at, failed, run, every_statement).await;
                     return true;
                 }
-                Ok(_) => unreachable!("a statement that was let go is done before there is another"),
+                Ok(seen) => panic!(
+                    "a statement that was let go is done before there is another: {seen:?} of {}, {}: {:#?}",
+                    letter(actor),
+                    self.actors[actor].ended,
+                    run.log
+                ),
                 Err(_) => {
                     let pids: Vec<i32> = self.actors.iter().map(|actor| actor.pid).collect();
                     let blockers = self.observer.blockers(pids[actor], &pids).await;
+                    self.actors[actor].blocked_by.clone_from(&blockers);
                     if !blockers.is_empty() {
                         let names: String = blockers.iter().map(|blocker| letter(*blocker)).collect();
                         run.log.push(format!("{} waits for {names}", letter(actor)));
@@ -201,6 +211,20 @@ impl Theatre {
                 }
             }
         };
+    }
+
+    /// Whether somebody waits for those who wait for him. A third one may still have something to do.
+    fn is_deadlocked(&self) -> bool {
+        let waits = |actor: usize| matches!(self.actors[actor].standing, Standing::Waits(_));
+        (0..self.cast).filter(|actor| waits(*actor)).any(|actor| {
+            let mut reached = BTreeSet::new();
+            let mut ahead = vec![actor];
+            while let Some(next) = ahead.pop() {
+                let beyond = self.actors[next].blocked_by.iter().copied().filter(|other| waits(*other));
+                ahead.extend(beyond.filter(|other| reached.insert(*other)));
+            }
+            reached.contains(&actor)
+        })
     }
 
     /// PostgreSQL ends one of the transactions.

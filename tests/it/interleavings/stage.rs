@@ -1,14 +1,13 @@
 //! The stage of a scenario: made once, by real requests (so that the audit can explain it), photographed, and put back as it
 //! was before each schedule, numbers of the sequences included.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use seatkeeper_jobs::Kind;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use super::actor::Task;
-use super::matrix::{Change, Part, Scarce, Scenario};
+use super::actor::{Task, write};
+use super::matrix::{Part, Scenario};
+use super::plan::Plan;
 use crate::support::{TestDb, until};
 
 /// Everything that a schedule can change.
@@ -26,11 +25,8 @@ const TABLES: [&str; 10] = [
 ];
 /// Deleted rows stay until the tables are emptied; so often they are.
 const EMPTIED_EVERY: usize = 100;
-/// The one who waits where all places are taken.
-const WAITER: usize = 7;
-/// The holder of a place in lane `n` is user `HOLDER + n`.
-const HOLDER: usize = 3;
-
+/// How long before a session begins that is attended, at most: longer than a loaded machine needs to book it.
+const LONGEST_DELAY_MS: u32 = 20_000;
 /// A database with a stage on it.
 pub struct Stage {
     pub db: TestDb,
@@ -38,14 +34,6 @@ pub struct Stage {
     owner: PgConnection,
     put_back: String,
     resets: usize,
-}
-
-/// What a user has in a lane before it begins, as far as the requests say.
-#[derive(Debug, Default)]
-struct Before {
-    enrolled: Option<bool>,
-    booked: Option<bool>,
-    attends: bool,
 }
 
 impl Stage {
@@ -68,6 +56,11 @@ impl Stage {
         while !self.lay_out(scenario, delay_ms).await {
             // The session began before it was booked: a loaded machine.
             delay_ms *= 2;
+            assert!(
+                delay_ms <= LONGEST_DELAY_MS,
+                "{scenario}: nobody gets to book a session that begins in {} ms: the stage is not as it was meant",
+                delay_ms / 2
+            );
         }
         self.photograph().await;
         // A turn that answers one request looks at one lane. When that is busy, the next turn looks at the next one.
@@ -109,6 +102,14 @@ impl Stage {
             .await;
         }
         self.db.run(&plan.asks()).await;
+        until("what was asked for later is due", async || {
+            self.db
+                .value(
+                    "select count(*) filter (where run_at > clock_timestamp()) = 0 from seatkeeper.requests",
+                )
+                .await
+        })
+        .await;
         true
     }
 
@@ -135,16 +136,28 @@ impl Stage {
         }
     }
 
-    /// Has the second request answered before the first comes back.
-    pub async fn answer_second_first(&mut self) {
-        let first = "request_id = (select request_id from photo.requests where status = 'queued' order by seq limit 1)";
-        run(&mut self.owner, &format!("delete from seatkeeper.requests where {first}")).await;
-        self.db.drain().await;
-        let back = format!(
-            "insert into seatkeeper.requests overriding system value select * from photo.requests where {first}"
-        );
-        run(&mut self.owner, &back).await;
-        self.db.drain().await;
+    /// Has the parts follow each other in this order, each request answered before the next part comes; how they ended.
+    pub async fn one_by_one(&mut self, scenario: &Scenario, order: &[usize]) -> Vec<String> {
+        run(&mut self.owner, "delete from seatkeeper.requests where status = 'queued'").await;
+        let mut ended = vec![String::new(); scenario.parts.len()];
+        for &part in order {
+            match &scenario.parts[part] {
+                Part::Asks(_) => {
+                    let earlier = &scenario.parts[..part];
+                    let nth = earlier.iter().filter(|part| matches!(part, Part::Asks(_))).count();
+                    let back = format!(
+                        "insert into seatkeeper.requests overriding system value
+                         select * from photo.requests where status = 'queued' order by seq offset {nth} limit 1"
+                    );
+                    run(&mut self.owner, &back).await;
+                }
+                Part::Changes(change) => {
+                    ended[part] = write(self.db.pool.clone(), vec![change.sql().to_owned()]).await;
+                }
+            }
+            self.db.drain().await;
+        }
+        ended
     }
 
     /// Everything as it was in the beginning.
@@ -158,175 +171,6 @@ impl Stage {
         let sql = empty + &self.put_back;
         run(&mut self.owner, &sql).await;
     }
-}
-
-/// What is there before, and what is asked.
-struct Plan<'a> {
-    scenario: &'a Scenario,
-    before: BTreeMap<(usize, usize), Before>,
-    lanes: BTreeSet<usize>,
-}
-
-impl<'a> Plan<'a> {
-    fn of(scenario: &'a Scenario) -> Self {
-        let mut plan = Self { scenario, before: BTreeMap::new(), lanes: BTreeSet::from([1]) };
-        for (at, kind) in scenario.kinds().into_iter().enumerate() {
-            let (user, lane) = plan.place(at);
-            plan.lanes.insert(lane);
-            let before = plan.before.entry((user, lane)).or_default();
-            // The earlier request has its way where both cannot.
-            let mut wish = |enrolled: bool, booked: Option<bool>| {
-                before.enrolled.get_or_insert(enrolled);
-                before.booked = before.booked.or(booked);
-            };
-            match kind {
-                Kind::Enroll => wish(false, None),
-                Kind::Book => wish(true, Some(false)),
-                Kind::Unenroll | Kind::CancelBooking => wish(true, Some(true)),
-                Kind::RecordAttendance => {
-                    wish(true, None);
-                    before.attends = true;
-                }
-                Kind::CancelSemester | Kind::GrantCredits => {}
-            }
-        }
-        plan
-    }
-
-    /// The user and the lane of a request.
-    fn place(&self, at: usize) -> (usize, usize) {
-        let user = if self.scenario.same_user { 1 } else { at + 1 };
-        (user, if self.scenario.own_lanes { at + 1 } else { 1 })
-    }
-
-    fn asked_in(&self, lane: usize, kinds: &[Kind]) -> bool {
-        let asked = self.scenario.kinds();
-        asked.iter().enumerate().any(|(at, kind)| self.place(at).1 == lane && kinds.contains(kind))
-    }
-
-    /// Whether all is taken in a lane, and somebody waits.
-    fn is_full(&self, lane: usize) -> bool {
-        self.scenario.scarce == Scarce::Place && self.asked_in(lane, &[Kind::Unenroll, Kind::CancelBooking])
-    }
-
-    fn is_moved(&self) -> bool {
-        self.scenario.parts.contains(&Part::Changes(Change::SessionMoved))
-    }
-
-    fn attends(&self) -> bool {
-        self.scenario.kinds().contains(&Kind::RecordAttendance)
-    }
-
-    fn enrolled(&self) -> Vec<(usize, usize)> {
-        let asked = self.before.iter().filter(|(_, before)| before.enrolled == Some(true)).map(|(at, _)| *at);
-        let holders = self.lanes.iter().map(|lane| (HOLDER + lane, *lane));
-        let waiters = self.lanes.iter().filter(|lane| self.is_full(**lane)).map(|lane| (WAITER, *lane));
-        asked.chain(holders).chain(waiters).collect()
-    }
-
-    /// Who has a place in the session of a lane.
-    fn confirmed(&self, lane: usize) -> Vec<usize> {
-        let booked = |before: &Before| before.enrolled == Some(true) && before.booked == Some(true);
-        let asked = self.before.iter().filter(|((_, of), before)| *of == lane && booked(before));
-        std::iter::once(HOLDER + lane).chain(asked.map(|((user, _), _)| *user)).collect()
-    }
-
-    fn catalog(&self, delay_ms: u32) -> String {
-        let mut sql = format!("insert into seatkeeper.users (user_id) select generate_series(1, {WAITER});");
-        let users_in_two = (1..=3)
-            .any(|user| self.lanes.iter().filter(|lane| self.confirmed(**lane).contains(&user)).count() > 1);
-        let enrolled = self.enrolled();
-        for &lane in &self.lanes {
-            let active = enrolled.iter().filter(|(_, of)| *of == lane).count();
-            let (places, capacity) = match self.scenario.scarce {
-                Scarce::Credits => ("null".to_owned(), 100),
-                Scarce::Place => {
-                    let leaves = self.asked_in(lane, &[Kind::Unenroll]);
-                    let places = active + usize::from(!leaves);
-                    (places.to_string(), self.confirmed(lane).len() + usize::from(!self.is_full(lane)))
-                }
-            };
-            // All at the same hour, unless somebody has to be in two of them.
-            let day = if users_in_two { 10 + lane } else { 10 };
-            write!(
-                sql,
-                "insert into seatkeeper.semesters (semester_id, code, status, max_players, enrollment_cost)
-                 values ({lane}, 'S{lane}', 'ENROLLMENT_OPEN', {places}, 10);
-                 insert into seatkeeper.sessions (session_id, semester_id, starts_at, ends_at, capacity, booking_closes_at)
-                 select {lane} * 10 + n, {lane}, t.starts_at, t.starts_at + interval '1 hour', capacity, t.closes_at
-                 from (values (1, date_trunc('hour', now()) + interval '{day} days', {capacity}, null),
-                              (2, now() + interval '{delay_ms} ms', 10, now() + interval '{delay_ms} ms'),
-                              (3, date_trunc('hour', now()) + interval '20 days' + {lane} * interval '2 hours', 10, null))
-                      t (n, starts_at, capacity, closes_at)
-                 where n <> 2 or {attends};",
-                attends = self.attends()
-            )
-            .unwrap();
-        }
-        sql
-    }
-
-    fn asks_before(&self) -> String {
-        let mut asks = Vec::new();
-        let enrolled = self.enrolled();
-        for user in 1..=WAITER {
-            let scarce = self.scenario.scarce == Scarce::Credits && user <= HOLDER;
-            let left = if scarce { 10 } else { 100 };
-            let spent = 10 * enrolled.iter().filter(|(who, _)| *who == user).count();
-            asks.push(ask("grant_credits", &format!(r#""user_id": {user}, "amount": {}"#, left + spent)));
-        }
-        for (user, lane) in &enrolled {
-            asks.push(ask("enroll", &format!(r#""user_id": {user}, "semester_id": {lane}"#)));
-        }
-        let mut books = |user: usize, session: usize| {
-            asks.push(ask("book", &format!(r#""user_id": {user}, "session_id": {session}"#)));
-        };
-        for &lane in &self.lanes {
-            self.confirmed(lane).into_iter().for_each(|user| books(user, lane * 10 + 1));
-            if self.is_full(lane) {
-                books(WAITER, lane * 10 + 1);
-            }
-        }
-        for ((user, lane), before) in &self.before {
-            if before.attends && before.enrolled == Some(true) {
-                books(*user, lane * 10 + 2);
-            }
-        }
-        if self.is_moved() {
-            for (user, lane) in enrolled.iter().filter(|(user, _)| *user == 1 || *user == WAITER) {
-                books(*user, lane * 10 + 3);
-            }
-        }
-        asks.concat()
-    }
-
-    fn asks(&self) -> String {
-        let mut asks = String::new();
-        for (at, kind) in self.scenario.kinds().into_iter().enumerate() {
-            let (user, lane) = self.place(at);
-            let amount = if self.scenario.scarce == Scarce::Credits { -10 } else { 5 };
-            let status = ["present", "late"][at];
-            asks += &ask(
-                kind.as_str(),
-                &match kind {
-                    Kind::Enroll | Kind::Unenroll => format!(r#""user_id": {user}, "semester_id": {lane}"#),
-                    Kind::Book | Kind::CancelBooking => {
-                        format!(r#""user_id": {user}, "session_id": {lane}1"#)
-                    }
-                    Kind::RecordAttendance => {
-                        format!(r#""user_id": {user}, "session_id": {lane}2, "status": "{status}""#)
-                    }
-                    Kind::CancelSemester => format!(r#""semester_id": {lane}"#),
-                    Kind::GrantCredits => format!(r#""user_id": {user}, "amount": {amount}"#),
-                },
-            );
-        }
-        asks
-    }
-}
-
-fn ask(kind: &str, fields: &str) -> String {
-    format!("select seatkeeper.enqueue(gen_random_uuid(), '{kind}', '{{{fields}}}');")
 }
 
 async fn run(connection: &mut PgConnection, sql: &str) {

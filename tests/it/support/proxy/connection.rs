@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::framing::{Messages, number, texts};
+use super::framing::{Messages, number, prepares_instead, texts};
 use super::{Policy, RoundTrip, Verdict};
 
 /// What both directions know.
@@ -59,13 +59,20 @@ async fn forth<P: Policy>(
     let mut bytes = Vec::new();
     let (mut sql, mut executes) = (Vec::new(), false);
     loop {
-        let message = from.next().await?;
+        let mut message = from.next().await?;
+        if message[0] == b'P' {
+            let (name, mut text) = {
+                let mut texts = texts(&message);
+                (texts.next().unwrap_or_default(), texts.next().unwrap_or_default())
+            };
+            if let Some(other) = policy.instead(&text) {
+                message = prepares_instead(&message, &other);
+                text = other;
+            }
+            prepared.insert(name, text);
+        }
         bytes.extend_from_slice(&message);
         match message[0] {
-            b'P' => {
-                let mut texts = texts(&message);
-                prepared.insert(texts.next().unwrap_or_default(), texts.next().unwrap_or_default());
-            }
             b'B' => sql.extend(texts(&message).nth(1).and_then(|name| prepared.get(&name).cloned())),
             b'E' => executes = true,
             b'Q' => {

@@ -56,6 +56,15 @@ pub fn number(bytes: &[u8]) -> u32 {
     u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }
 
+/// The same message, which prepares another statement.
+pub fn prepares_instead(message: &[u8], sql: &str) -> Vec<u8> {
+    let mut parts = message[5..].splitn(3, |byte| *byte == 0);
+    let (name, _, types) = (parts.next().unwrap_or_default(), parts.next(), parts.next().unwrap_or_default());
+    let body = [name, &[0], sql.as_bytes(), &[0], types].concat();
+    let length = u32::try_from(body.len() + 4).unwrap_or(u32::MAX);
+    [&[b'P'][..], &length.to_be_bytes(), &body].concat()
+}
+
 /// The texts that end with a zero byte in the body of a message.
 pub fn texts(message: &[u8]) -> impl Iterator<Item = String> {
     message[5..].split(|byte| *byte == 0).map(|text| String::from_utf8_lossy(text).into_owned())

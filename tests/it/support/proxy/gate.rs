@@ -21,6 +21,8 @@ pub enum Event {
 /// The policy: for a single connection at a time.
 pub struct Gate {
     seen: mpsc::UnboundedSender<Event>,
+    /// A text in statements, and what comes to the server instead.
+    replaced: Option<(String, String)>,
     go: Mutex<mpsc::UnboundedReceiver<()>>,
 }
 
@@ -31,15 +33,21 @@ pub struct Gatekeeper {
 }
 
 impl Gate {
-    /// A gate and who keeps it. Without its keeper it is open.
-    pub fn new() -> (Arc<Self>, Gatekeeper) {
+    /// A gate and who keeps it. Without its keeper it is open. Where statements have the first text of `replaced`, the server
+    /// gets the second.
+    pub fn new(replaced: Option<(String, String)>) -> (Arc<Self>, Gatekeeper) {
         let (seen, sees) = mpsc::unbounded_channel();
         let (lets_go, go) = mpsc::unbounded_channel();
-        (Arc::new(Self { seen, go: Mutex::new(go) }), Gatekeeper { seen: sees, go: lets_go })
+        (Arc::new(Self { seen, replaced, go: Mutex::new(go) }), Gatekeeper { seen: sees, go: lets_go })
     }
 }
 
 impl Policy for Gate {
+    fn instead(&self, sql: &str) -> Option<String> {
+        let (text, other) = self.replaced.as_ref()?;
+        sql.contains(text).then(|| sql.replace(text, other))
+    }
+
     async fn before(&self, trip: &RoundTrip) -> Verdict {
         if self.seen.send(Event::Held(trip.clone())).is_ok() {
             self.go.lock().await.recv().await;
@@ -57,6 +65,11 @@ impl Gatekeeper {
     /// Lets the statement go that waits, or the next one.
     pub fn let_go(&self) {
         self.go.send(()).unwrap();
+    }
+
+    /// What has been seen already.
+    pub fn has_seen(&mut self) -> Option<Event> {
+        self.seen.try_recv().ok()
     }
 
     /// What is seen next.

@@ -41,6 +41,11 @@ pub enum Verdict {
 
 /// What a proxy does with round trips. Preparing a statement, a ping and the authentication are none.
 pub trait Policy: Send + Sync + 'static {
+    /// What the server is to prepare instead of a statement, which takes the same parameters and gives the same columns.
+    fn instead(&self, _sql: &str) -> Option<String> {
+        None
+    }
+
     /// Before the server gets it.
     fn before(&self, _trip: &RoundTrip) -> impl Future<Output = Verdict> + Send {
         async { Verdict::Pass }
