@@ -57,7 +57,8 @@ async fn pass(
     limit: i64,
     known: &Known,
 ) -> sqlx::Result<Lanes> {
-    // Everything here is evaluated row by row, so the limit at the end keeps lanes that are not needed unlocked.
+    // Everything here is evaluated row by row, so the limit at the end keeps lanes that are not needed unlocked; and each
+    // request is a row: what is asked of a lane that is held is not asked once more for each of them.
     let rows = sqlx::query!(
         r#"
         -- claim.lock_lanes
@@ -96,7 +97,8 @@ async fn pass(
         )
         select l.semester_id as "semester_id!",
                held.semester_id is not null as "is_held!",
-               exists (select from seatkeeper.semesters s where s.semester_id = l.semester_id) as "is_known!"
+               (held.semester_id is not null
+                   or exists (select from seatkeeper.semesters s where s.semester_id = l.semester_id)) as "is_known!"
         from (select lane.semester_id from lane where lane.is_ready limit $2) l
         left join lateral (
             select s.semester_id from seatkeeper.semesters s
