@@ -13,6 +13,7 @@ mod doors;
 mod embedded;
 mod enqueue_verb;
 mod freeze;
+mod guarded_writes;
 mod hardening;
 mod histories;
 mod idempotency;

@@ -136,7 +136,23 @@ fn every_mutant_has_something_to_take_away() {
     }
 }
 
-/// Every race of the map has its test and its mutants, and every mutant has a race.
+/// For every step of a batch, known by the fail point behind it, a bug is seeded in it.
+#[test]
+fn every_step_of_a_batch_has_its_mutant() {
+    let between = |text: &str, from: &str, to: char| -> std::collections::BTreeSet<String> {
+        text.split(from).skip(1).filter_map(|rest| rest.split(to).next().map(str::to_owned)).collect()
+    };
+    let sources: String = files(&["src/batch"], &["rs"]).into_iter().map(|(_, text)| text).collect();
+    let mutants: String = files(&["tests/mutants"], &["mutant"])
+        .into_iter()
+        .map(|(_, text)| text.split("--- as it is").next().unwrap().to_owned())
+        .collect();
+    let steps = between(&sources, "fail_point!(\"", '"');
+    assert!(steps.len() > 30, "{steps:?}");
+    assert_eq!(between(&mutants, "\nstep: ", '\n'), steps);
+}
+
+/// Every race of the map has its test and its mutants, and every mutant has a race, a step of a batch or a door.
 #[test]
 fn the_race_map_is_what_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -158,9 +174,19 @@ fn the_race_map_is_what_is_there() {
         .filter_map(|test| test.split("async fn ").nth(1)?.split('(').next().map(str::to_owned))
         .collect();
     assert_eq!(quoted(4), written, "the tests of the races");
-    let mutants = files(&["tests/mutants"], &["mutant"]).into_iter();
-    let mutants = mutants.map(|(path, _)| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
-    assert_eq!(quoted(5), mutants, "the mutants");
+    let mutants: Vec<(PathBuf, String)> = files(&["tests/mutants"], &["mutant"]);
+    let name = |path: &Path| path.file_stem().unwrap().to_str().unwrap().to_owned();
+    for mutant in quoted(5) {
+        assert!(mutants.iter().any(|(path, _)| name(path) == mutant), "no mutant {mutant}");
+    }
+    for (path, text) in &mutants {
+        assert!(
+            quoted(5).contains(&name(path))
+                || text.lines().any(|line| line.starts_with("step: ") || line.starts_with("door: ")),
+            "{}: neither in the race map, nor in a step of a batch, nor in a door",
+            path.display()
+        );
+    }
     let guards = seatkeeper::invariants::guards::manifest();
     for guard in quoted(3) {
         assert!(guards.iter().any(|known| known.name == guard), "no guard {guard}");
