@@ -30,7 +30,7 @@ use crate::postgres::{ErrorClass, Transactions};
 /// What bounds a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The most requests that one commit answers, at least 1.
+    /// The most requests that one commit answers, at least 1; beyond 500 only while more than that wait.
     pub batch: usize,
     /// Executions of a request that may end in an error before it is `failed`, at least 1.
     pub attempts: i32,
@@ -40,11 +40,38 @@ pub struct Limits {
     pub caution: Duration,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { batch: 500, attempts: 5, retry_after: Duration::from_secs(1), caution: Duration::from_secs(3) }
+impl Limits {
+    fn while_keeping_up(&self) -> usize {
+        self.batch.clamp(1, KEEPING_UP)
+    }
+
+    /// The most that the next batch answers: after a failure it grows back, and behind a full one further.
+    fn after(&self, limit: usize, answered: usize) -> usize {
+        let usual = self.while_keeping_up();
+        if limit < usual {
+            (limit * 2).min(usual)
+        } else if answered < limit {
+            usual
+        } else {
+            (limit * 2).min(self.batch.max(1))
+        }
     }
 }
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            batch: 2_000,
+            attempts: 5,
+            retry_after: Duration::from_secs(1),
+            caution: Duration::from_secs(3),
+        }
+    }
+}
+
+/// What a commit answers at most as long as no more than that waits. A batch that comes out full says that more do: the next
+/// one may be twice as large. The cost of a commit is then shared by more, and a lane is held longer.
+const KEEPING_UP: usize = 500;
 
 /// The longest pause between two tries to reach a server that is away: it is noticed soon after it is back.
 const LONGEST_ABSENCE: Duration = Duration::from_millis(500);
@@ -90,7 +117,7 @@ impl Worker {
     /// A worker on these transactions.
     #[must_use]
     pub fn new(transactions: Transactions, limits: Limits) -> Self {
-        let limit = limits.batch.max(1);
+        let limit = limits.while_keeping_up();
         Self {
             transactions,
             limits,
@@ -131,7 +158,7 @@ impl Worker {
                 self.cursor = next;
                 // A pass looks at a few lanes only, and all of them may be full of what this build has no rule for.
                 if next == Cursor::default() && self.found_nothing {
-                    self.limit = self.limits.batch.max(1);
+                    self.limit = self.limits.while_keeping_up();
                     return Turn::Idle;
                 }
                 Turn::Again(Duration::ZERO)
@@ -146,7 +173,7 @@ impl Worker {
                 self.cursor = next;
                 self.refuse = None;
                 self.window = WINDOW;
-                self.limit = (self.limit * 2).min(self.limits.batch.max(1));
+                self.limit = self.limits.after(self.limit, report.told.len());
                 metrics::batch_committed(&report);
                 Turn::Answered(report)
             }

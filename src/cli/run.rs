@@ -32,8 +32,8 @@ pub struct Run {
     /// Batches in parallel
     #[arg(long, env = "SEATKEEPER_WORKERS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: u16,
-    /// The most requests that one commit answers
-    #[arg(long, env = "SEATKEEPER_BATCH", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    /// The most requests that one commit answers; beyond 500 only while more than that wait
+    #[arg(long, env = "SEATKEEPER_BATCH", default_value_t = 2_000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     batch: u16,
     /// How often a request may fail before an operator has to look at it
     #[arg(long, env = "SEATKEEPER_ATTEMPTS", default_value_t = 5, value_parser = clap::value_parser!(i32).range(1..=100))]

@@ -100,7 +100,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         )?
         .set_buckets_for_metric(
             Matcher::Full(BATCH_SIZE.into()),
-            &[1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0],
+            &[1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2000.0],
         )?
         .set_buckets_for_metric(
             Matcher::Full(BATCH_DURATION.into()),

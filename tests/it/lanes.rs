@@ -164,3 +164,26 @@ async fn what_is_due_comes_into_the_queue_and_the_rest_stays_out() {
     assert_eq!(db.receipt(later).await.status, Status::Queued);
     db.assert_sound().await;
 }
+
+/// Who keeps up answers a few hundred in a commit at most; who has fallen behind answers more and more of them, up to the most.
+#[tokio::test]
+async fn a_worker_that_falls_behind_answers_more_in_one_commit() {
+    let db = TestDb::new().await;
+    db.users(4_000).await;
+    db.semester(1, None, 0).await;
+    let requests: Vec<_> = (1..=4_000).map(|user| Request::new(Uuid::now_v7(), enroll(user, 1))).collect();
+    enqueue_many(&mut db.pool.acquire().await.unwrap(), &requests).await.unwrap();
+    let mut worker = db.worker();
+    let mut batches = Vec::new();
+    while batches.iter().sum::<usize>() < 4_000 {
+        batches.push(answered(&mut worker).await);
+    }
+    assert_eq!(batches, [500, 1_000, 2_000, 500]);
+
+    // It has caught up.
+    db.semester(2, None, 0).await;
+    let requests: Vec<_> = (1..=600).map(|user| Request::new(Uuid::now_v7(), enroll(user, 2))).collect();
+    enqueue_many(&mut db.pool.acquire().await.unwrap(), &requests).await.unwrap();
+    assert_eq!([answered(&mut worker).await, answered(&mut worker).await], [500, 100]);
+    db.assert_sound().await;
+}

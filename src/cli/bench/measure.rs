@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 
+use super::MOST;
 use super::asks::{Ask, Load, Scale};
 use super::doors::Door;
 use super::figures::{Figures, float, per_second};
@@ -35,6 +36,9 @@ impl Way {
         match self {
             Self::OneCall => format!("one call each, {} clients", work::CLIENTS),
             Self::Statements => format!("eight statements each, {} clients", work::CLIENTS),
+            Self::Batches { limit: MOST, workers } => {
+                format!("Seatkeeper, batches of up to {MOST}, {workers} at once")
+            }
             Self::Batches { limit, workers: 1 } => format!("Seatkeeper, batches of {limit}, 1 worker"),
             Self::Batches { limit, workers } => format!("Seatkeeper, batches of {limit}, {workers} workers"),
         }

@@ -66,6 +66,9 @@ pub struct Bench {
     json: bool,
 }
 
+/// The most that one commit answers where `run` is not told otherwise.
+const MOST: usize = 2_000;
+
 /// Something that is measured in every round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Item {
@@ -145,8 +148,11 @@ impl Bench {
             batches(500, 1),
             batches(500, 2),
             batches(500, 4),
+            // As `run` works: larger as long as more waits.
+            batches(MOST, 1),
+            batches(MOST, 2),
         ];
-        let bookings = [Way::OneCall, batches(100, 1), batches(500, 1), batches(500, 2)];
+        let bookings = [Way::OneCall, batches(100, 1), batches(500, 1), batches(500, 2), batches(MOST, 2)];
         let mut items = Vec::new();
         for load in Load::ALL {
             let ways: &[Way] = if load.is_bookings() { &bookings } else { &enroll };
