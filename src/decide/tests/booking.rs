@@ -1,12 +1,17 @@
 //! Booking: every reason on both sides of its boundary and in its order, and the laws of the waitlist.
 
+mod attendance;
+mod boundaries;
+mod meant;
+mod moved;
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use seatkeeper_jobs::book::{self, Book};
 use seatkeeper_jobs::cancel_booking::{self, CancelBooking, Which};
 use seatkeeper_jobs::cancel_semester::{self, CancelSemester};
-use seatkeeper_jobs::record_attendance::{self, AttendanceStatus, RecordAttendance};
+use seatkeeper_jobs::record_attendance::{AttendanceStatus, RecordAttendance};
 use seatkeeper_jobs::unenroll::Unenroll;
 use seatkeeper_jobs::{Applied, BookingId, Job, Reason, SessionId, UserId};
 use uuid::Uuid;
@@ -373,28 +378,4 @@ fn a_cancelled_semester_gives_everything_back() {
     let paid: Vec<_> = changes.ledger.iter().map(|entry| (entry.user_id, entry.amount)).collect();
     assert_eq!(paid, (1..=4).map(|id| (user(id), 7)).collect::<Vec<(UserId, i64)>>());
     assert_eq!(changes.withdrawn.len(), 4);
-}
-
-#[test]
-fn attendance_is_recorded_for_places_and_the_latest_word_counts() {
-    let row = in_two_days(1, 1);
-    let now = at(48 * HOUR);
-    assert_eq!(reason(world(&row, &[]), &ask_at(attend(1), now)), Reason::BookingNotFound);
-    assert_eq!(reason(world(&row, &[(1, Waitlisted)]), &ask_at(attend(1), now)), Reason::BookingNotFound);
-    let mut nowhere = world(&row, &[]);
-    nowhere.put_session(session(1), None);
-    assert_eq!(reason(nowhere, &ask_at(attend(1), now)), Reason::SessionNotFound);
-
-    let mut world = with_attendance(&row);
-    for replaced in [None, Some(AttendanceStatus::Late)] {
-        let expected =
-            record_attendance::Applied { booking_id: booking(10), status: AttendanceStatus::Late, replaced };
-        assert_eq!(applied(&mut world, &ask_at(attend(1), now)), Applied::RecordAttendance(expected));
-    }
-    let changes = world.into_changes();
-    assert_eq!(changes.attendance.len(), 1, "one row");
-    assert_eq!(
-        (changes.attendance[0].before, changes.attendance[0].now),
-        (None, Some(AttendanceStatus::Late))
-    );
 }
