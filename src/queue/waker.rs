@@ -18,7 +18,7 @@ const SHORTEST_HOLD_UP: Duration = Duration::from_millis(2);
 pub(super) struct Pace(Mutex<Duration>);
 
 impl Pace {
-    /// The last turn got somewhere: look again at once.
+    /// The last turn got somewhere: go on at once, without a look.
     pub(super) fn progress(&self) {
         self.set(|_| Duration::ZERO);
     }
@@ -64,10 +64,13 @@ impl Waker {
 
     pub(super) async fn wait(&mut self) {
         let pause = self.pace.get();
-        if pause > Duration::ZERO {
-            // However long the hold-up, the worker looks as often as an idle one does; an outage sets its own pace.
-            tokio::time::sleep(pause.min(self.poll.max(Duration::from_millis(500)))).await;
+        if pause.is_zero() {
+            // Who got somewhere looks by the next claim, which knows from where on; the probe below reads, beside an old snapshot,
+            // through all that was answered since.
+            return;
         }
+        // However long the hold-up, the worker looks as often as an idle one does; an outage sets its own pace.
+        tokio::time::sleep(pause.min(self.poll.max(Duration::from_millis(500)))).await;
         loop {
             let look = sqlx::query_scalar!(
                 // By the order of an index, not `exists`: among millions of answered requests that could be a scan.
@@ -77,6 +80,7 @@ impl Waker {
                        or (select m.mark_id from seatkeeper.fill_marks m where m.retry_at is null
                            order by m.semester_id, m.mark_id limit 1) is not null as "ready!""#
             )
+            .persistent(false) // Planned anew: a plan from when the table was empty reads all of it.
             .fetch_one(self.transactions.pool());
             match unless_silent(self.transactions.patience(), look).await {
                 Ok(Ok(ready)) => {

@@ -32,7 +32,8 @@ async fn everything_is_measured_and_verified_and_nothing_is_left_behind() {
     let results: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&results["seed"], &results["rounds"]), (&7.into(), &1.into()));
     let cells = results["cells"].as_array().unwrap();
-    for (load, ways) in [("enroll_hot", 8), ("enroll_spread", 8), ("bookings_hot", 4), ("bookings_spread", 4)]
+    for (load, ways) in
+        [("enroll_hot", 10), ("enroll_spread", 10), ("bookings_hot", 5), ("bookings_spread", 5)]
     {
         let of_load: Vec<&Value> = cells.iter().filter(|cell| cell["load"] == load).collect();
         assert_eq!(of_load.len(), ways, "{load}");

@@ -187,3 +187,26 @@ async fn a_worker_that_falls_behind_answers_more_in_one_commit() {
     assert_eq!([answered(&mut worker).await, answered(&mut worker).await], [500, 100]);
     db.assert_sound().await;
 }
+
+/// Whoever looks at once finds the lane free: the rollback is not left to whoever uses the connection next.
+#[tokio::test]
+async fn a_batch_that_failed_has_let_go_of_its_lane() {
+    let db = TestDb::new().await;
+    db.users(2).await;
+    db.semester(1, None, 0).await;
+    db.run(
+        "create function public.broken() returns trigger language plpgsql as $$ begin raise exception 'broken'; end $$;
+         create trigger broken before insert on seatkeeper.enrollments for each row when (new.user_id = 2)
+             execute function public.broken()",
+    )
+    .await;
+    for user in 1..=2 {
+        db.ask(Uuid::now_v7(), enroll(user, 1)).await;
+    }
+    let mut other = db.pool.begin().await.unwrap();
+    assert!(matches!(db.worker().turn().await, Turn::Again(_)));
+    sqlx::query("select from seatkeeper.semesters for no key update nowait")
+        .execute(&mut *other)
+        .await
+        .unwrap();
+}

@@ -54,7 +54,9 @@ async fn of_10_000_requests_for_100_places_the_first_100_to_arrive_are_applied()
         .collect();
     let workers: Vec<_> = (0..4)
         .map(|_| {
-            let (mut worker, pool) = (db.worker(), db.pool.clone());
+            // Small batches, or the workers keep up, and there is nothing to put in order.
+            let limits = Limits { batch: 40, ..Limits::default() };
+            let (mut worker, pool) = (db.worker_with(limits), db.pool.clone());
             tokio::spawn(async move {
                 let mut answered = 0;
                 loop {
@@ -303,14 +305,15 @@ async fn a_grant_is_answered_before_what_its_user_asks_afterwards_even_when_anot
 #[tokio::test]
 async fn more_grants_than_one_batch_looks_at_are_all_answered_before_the_user_s_request() {
     let db = TestDb::new().await;
-    db.users(1).await;
-    db.semester(1, None, 150).await;
-    for _ in 0..150 {
-        db.ask(Uuid::now_v7(), grant(1, 1)).await;
-    }
+    db.users(2).await;
+    db.semester(1, None, 70).await;
+    // Those of somebody else come first: of the user's own, a batch has only those that it looks for.
+    let grants: Vec<Request> =
+        (0..330).map(|n| Request::new(Uuid::now_v7(), grant(if n < 260 { 2 } else { 1 }, 1))).collect();
+    door::enqueue_many(&mut db.pool.acquire().await.unwrap(), &grants).await.unwrap();
     let spend = Uuid::now_v7();
     db.ask(spend, enroll(1, 1)).await;
-    let mut worker = db.worker_with(Limits { batch: 40, ..Limits::default() });
+    let mut worker = db.worker();
     while !matches!(worker.turn().await, Turn::Idle) {}
     assert_eq!(db.receipt(spend).await.outcome, Some(Outcome::Applied));
     db.assert_sound().await;

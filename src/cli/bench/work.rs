@@ -62,13 +62,22 @@ pub async fn answer(pool: &PgPool, limit: usize, workers: usize, enough: usize) 
 }
 
 /// A worker that goes on where it stopped: what it has learnt about a lane stays with it.
-pub struct Steady(Worker);
+pub struct Steady {
+    worker: Worker,
+    answered: Arc<AtomicUsize>,
+}
 
 impl Steady {
     /// A worker with batches of at most `limit`.
     pub fn new(pool: &PgPool, limit: usize) -> Self {
         let limits = Limits { batch: limit, ..Limits::default() };
-        Self(Worker::new(Transactions::new(pool.clone(), Timeouts::default()), limits))
+        let worker = Worker::new(Transactions::new(pool.clone(), Timeouts::default()), limits);
+        Self { worker, answered: Arc::default() }
+    }
+
+    /// How many it has answered so far: goes on counting.
+    pub fn answered(&self) -> Arc<AtomicUsize> {
+        self.answered.clone()
     }
 
     /// Answers for so long.
@@ -76,10 +85,11 @@ impl Steady {
         let began = Instant::now();
         let mut done = Done::default();
         while began.elapsed() < long {
-            match self.0.turn().await {
+            match self.worker.turn().await {
                 Turn::Answered(report) => {
                     done.batches += 1;
                     done.answered += report.told.len();
+                    self.answered.fetch_add(report.told.len(), Ordering::Relaxed);
                 }
                 Turn::Idle | Turn::Contended => tokio::time::sleep(HELD_UP).await,
                 Turn::Again(pause) => tokio::time::sleep(pause).await,
