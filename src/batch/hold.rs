@@ -25,6 +25,8 @@ pub async fn sort_out(transactions: &Transactions) -> sqlx::Result<u64> {
                    where m.retry_at is not null order by m.retry_at limit 1) is true
                or exists (select from seatkeeper.pauses where kind is not null) as "pending!""#
     )
+    // Planned anew: a plan from when the table was empty reads all of it.
+    .persistent(false)
     .fetch_one(transactions.pool())
     .await?;
     if !pending {
