@@ -1,6 +1,7 @@
 //! Every reason on both sides of its boundary, in the order of the contract; exact figures; nothing half done.
 
 mod booking;
+mod names;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use seatkeeper_jobs::enroll::{self, Enroll};
