@@ -203,10 +203,13 @@ async fn a_batch_that_failed_has_let_go_of_its_lane() {
     for user in 1..=2 {
         db.ask(Uuid::now_v7(), enroll(user, 1)).await;
     }
-    let mut other = db.pool.begin().await.unwrap();
-    assert!(matches!(db.worker().turn().await, Turn::Again(_)));
-    sqlx::query("select from seatkeeper.semesters for no key update nowait")
-        .execute(&mut *other)
-        .await
-        .unwrap();
+    let mut other = db.pool.acquire().await.unwrap();
+    for _ in 0..10 {
+        assert!(matches!(db.worker().turn().await, Turn::Again(_)));
+        // Without a round trip of preparation, in which the connection could be put in order.
+        sqlx::raw_sql("select from seatkeeper.semesters for no key update nowait")
+            .execute(&mut *other)
+            .await
+            .unwrap();
+    }
 }
