@@ -188,16 +188,17 @@ async fn a_worker_that_falls_behind_answers_more_in_one_commit() {
     db.assert_sound().await;
 }
 
-/// Whoever looks at once finds the lane free: the rollback is not left to whoever uses the connection next.
+/// Whoever looks at once finds the lane free, also where the batch failed by a guard of its own. (After an error of
+/// PostgreSQL's own everything is free in any case.)
 #[tokio::test]
 async fn a_batch_that_failed_has_let_go_of_its_lane() {
     let db = TestDb::new().await;
     db.users(2).await;
     db.semester(1, None, 0).await;
     db.run(
-        "create function public.broken() returns trigger language plpgsql as $$ begin raise exception 'broken'; end $$;
-         create trigger broken before insert on seatkeeper.enrollments for each row when (new.user_id = 2)
-             execute function public.broken()",
+        "create function public.skip() returns trigger language plpgsql as $$ begin return null; end $$;
+         create trigger skip before insert on seatkeeper.enrollments for each row when (new.user_id = 2)
+             execute function public.skip()",
     )
     .await;
     for user in 1..=2 {
