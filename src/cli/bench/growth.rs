@@ -113,7 +113,7 @@ pub async fn measure(
     bar: &ProgressBar,
 ) -> Result<Growth, Failure> {
     let sizes = Sizes::of(quick);
-    let steps = 2 * sizes.answered.len() + sizes.waiting.len() + sizes.semesters.len() + 3;
+    let steps = 2 * sizes.answered.len() + sizes.waiting.len() + 2 * sizes.semesters.len() + 3;
     bar.set_length(steps.try_into().unwrap_or(u64::MAX));
     stage::prepare(server, &Scale { waiting: 0, ..*scale }, random).await?;
     let mut curves = Vec::new();
@@ -151,16 +151,19 @@ pub async fn measure(
         points,
     });
 
-    let mut points = Vec::new();
+    let (mut all, mut one) = (Vec::new(), Vec::new());
     for &size in &sizes.semesters {
         let scale = Scale { semesters: size, ..*scale };
-        server.make(CELL, Some(Template::Enroll.name()), 1).await?;
-        server.count_pages(CELL).await?;
-        more_semesters(server, size).await?;
-        points.push(point(server, &scale, size, draw(Load::EnrollSpread, &scale, random)).await?);
-        bar.inc(1);
+        for (load, points) in [(Load::EnrollSpread, &mut all), (Load::EnrollHot, &mut one)] {
+            server.make(CELL, Some(Template::Enroll.name()), 1).await?;
+            server.count_pages(CELL).await?;
+            more_semesters(server, size).await?;
+            points.push(point(server, &scale, size, draw(load, &scale, random)).await?);
+            bar.inc(1);
+        }
     }
-    curves.push(Curve { name: "spread over all semesters", grows: "semesters with something ready", points });
+    curves.push(Curve { name: "spread over all semesters", grows: "semesters", points: all });
+    curves.push(Curve { name: "one hot semester among them", grows: "semesters", points: one });
 
     for (name, hold) in [("beside a snapshot that is held open", true), ("the same without it", false)] {
         let points = held_snapshot(server, scale, &sizes, hold).await?;
