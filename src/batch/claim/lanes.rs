@@ -70,12 +70,16 @@ async fn pass(
             union all
             select n.semester_id,
                    case when n.is_ready then true
-                        else exists (select from seatkeeper.requests r
-                                     where r.semester_id = n.semester_id and r.status = 'queued' and r.hold is null
-                                       and r.seq >= ($5::bigint[])[array_position($4::bigint[], n.semester_id)])
-                             or exists (select from seatkeeper.requests r
-                                        where r.semester_id = n.semester_id and r.status = 'queued' and r.hold is null
-                                          and r.returned) end
+                        -- Not "exists", which knows no order: only the index of the lanes has this one, and a plan made
+                        -- when there was next to nothing would read through another index from end to end.
+                        else coalesce((select true from seatkeeper.requests r
+                                       where r.semester_id = n.semester_id and r.status = 'queued' and r.hold is null
+                                         and r.seq >= ($5::bigint[])[array_position($4::bigint[], n.semester_id)]
+                                       order by r.seq limit 1),
+                                      (select true from seatkeeper.requests r
+                                       where r.semester_id = n.semester_id and r.status = 'queued' and r.hold is null
+                                         and r.returned
+                                       order by r.seq limit 1), false) end
             from lane
             cross join lateral (
                 select coalesce(u.semester_id, least(k.semester_id, m.semester_id)) as semester_id,
