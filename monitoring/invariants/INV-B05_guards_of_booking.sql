@@ -22,6 +22,14 @@ live as (
                     then 'not in force: its triggers are disabled' end as trouble
     from pg_constraint c where c.contype in ('c', 'f', 'p', 'u', 'x')
     union all
+    -- A column that loses its type loses the checks of the type.
+    select 'constraint', a.attrelid, c.conname::text,
+           pg_get_constraintdef(c.oid) || ' for ' || string_agg(a.attname, ', ' order by a.attnum),
+           case when not c.convalidated then 'not validated: older rows may break it' end
+    from pg_constraint c join pg_attribute a on a.atttypid = c.contypid join pg_class o on o.oid = a.attrelid
+    where c.contype = 'c' and c.contypid <> 0 and o.relkind = 'r' and not a.attisdropped
+    group by c.oid, a.attrelid
+    union all
     select 'index', i.indrelid, n.relname, pg_get_indexdef(i.indexrelid),
            case when not (i.indisvalid and i.indisready and i.indislive) then 'not in force: the index is invalid' end
     from pg_index i join pg_class n on n.oid = i.indexrelid

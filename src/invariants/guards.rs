@@ -93,13 +93,15 @@ async fn compare(connection: &mut PgConnection, manifest: &Value) -> sqlx::Resul
 }
 
 /// The tables, and the functions, that INV-B05 looks at; INV-05 looks at all others.
-const OF_BOOKINGS: [&str; 8] = [
+const OF_BOOKINGS: [&str; 10] = [
     "sessions",
     "bookings",
     "attendance",
     "fill_marks",
+    "session_keys",
     "count_confirmed()",
     "follow_sessions()",
+    "keep_session_key()",
     "mark_sessions_of_user()",
     "move_bookings(moved bigint[], concerned bigint[], at timestamp with time zone)",
 ];
@@ -115,6 +117,11 @@ pub async fn live(connection: &mut PgConnection) -> sqlx::Result<Vec<Guard>> {
            from (
                select 'constraint' as what, c.conrelid as relid, c.conname::text as name
                from pg_catalog.pg_constraint c where c.contype in ('c', 'f', 'p', 'u', 'x')
+               union
+               select 'constraint', a.attrelid, c.conname::text
+               from pg_catalog.pg_constraint c join pg_catalog.pg_attribute a on a.atttypid = c.contypid
+               join pg_catalog.pg_class o on o.oid = a.attrelid
+               where c.contype = 'c' and c.contypid <> 0 and o.relkind = 'r' and not a.attisdropped
                union all
                select 'index', i.indrelid, n.relname
                from pg_catalog.pg_index i join pg_catalog.pg_class n on n.oid = i.indexrelid

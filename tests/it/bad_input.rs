@@ -7,6 +7,7 @@ mod doors;
 mod extremes;
 mod poison;
 mod stored;
+mod values;
 
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};

@@ -29,6 +29,7 @@ mod monitoring;
 mod old_snapshots;
 mod operate;
 mod order;
+mod places_refer;
 mod pooler;
 mod producer_examples;
 mod races;

@@ -163,8 +163,12 @@ fn edited(column: &str, data_type: &str) -> String {
 /// Drops what would refuse an edit: checks, foreign keys, and what is unique beside the primary keys.
 const UNGUARD: &str = "do $$ declare each record; begin
     for each in select conrelid::regclass as of, conname from pg_constraint
-                where connamespace = 'seatkeeper'::regnamespace and contype in ('c', 'f', 'u', 'x') loop
+                where connamespace = 'seatkeeper'::regnamespace and contype in ('c', 'f', 'u', 'x') and conrelid <> 0 loop
         execute format('alter table %s drop constraint %I', each.of, each.conname);
+    end loop;
+    for each in select contypid::regtype as of, conname from pg_constraint
+                where connamespace = 'seatkeeper'::regnamespace and contype = 'c' and contypid <> 0 loop
+        execute format('alter domain %s drop constraint %I', each.of, each.conname);
     end loop;
     for each in select indexrelid::regclass as index from pg_index join pg_class on pg_class.oid = indexrelid
                 where relnamespace = 'seatkeeper'::regnamespace and indisunique and not indisprimary loop

@@ -226,7 +226,7 @@ async fn a_lane_that_no_worker_looks_for_cannot_be_stored() {
 async fn requests_without_a_rule_in_this_version_stay_and_keep_no_other_lane_waiting() {
     let db = TestDb::new().await;
     // As a newer schema would allow it.
-    db.run("alter table seatkeeper.requests drop constraint chk_request_kind").await;
+    db.run("alter domain seatkeeper.request_kind drop constraint chk_request_kind").await;
     db.users(1).await;
     db.run(
         "insert into seatkeeper.semesters (semester_id, code, status)

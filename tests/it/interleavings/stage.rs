@@ -11,10 +11,12 @@ use super::plan::Plan;
 use crate::support::{TestDb, until};
 
 /// Everything that a schedule can change.
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 12] = [
     "users",
     "semesters",
+    "semester_keys",
     "sessions",
+    "session_keys",
     "enrollments",
     "credit_transactions",
     "bookings",

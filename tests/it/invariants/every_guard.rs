@@ -24,8 +24,13 @@ fn counterexamples() -> BTreeMap<String, Vec<String>> {
     by_guard
 }
 
-fn without(Guard { what, table, name, .. }: &Guard) -> String {
+fn without(Guard { what, table, name, definition, .. }: &Guard) -> String {
     match what.as_str() {
+        // Of a type, for the columns that have it
+        "constraint" if definition.contains(" for ") => format!(
+            "do $$ begin execute (select format('alter domain %s drop constraint {name}', contypid::regtype)
+                                  from pg_constraint where conname = '{name}'); end $$"
+        ),
         "constraint" => format!("alter table seatkeeper.{table} drop constraint {name} cascade"),
         "index" => format!("drop index seatkeeper.{name} cascade"),
         "trigger" => format!("drop trigger {name} on seatkeeper.{table}"),

@@ -25,7 +25,7 @@ async fn the_manifest_is_what_the_migrations_make() {
 }
 
 /// What is done to a guard, the invariant that has to see it, and the row: what, name, problem.
-const HARMS: [(&str, &str, &str, &str, &str); 17] = [
+const HARMS: [(&str, &str, &str, &str, &str); 19] = [
     (
         "alter table seatkeeper.users drop constraint chk_credit_balance_non_negative",
         "INV-05",
@@ -55,6 +55,22 @@ const HARMS: [(&str, &str, &str, &str, &str); 17] = [
         "INV-05",
         "constraint",
         "chk_enrolled_within_capacity",
+        "not validated",
+    ),
+    (
+        "alter table seatkeeper.requests alter user_id type bigint",
+        "INV-05",
+        "constraint",
+        "chk_request_lane",
+        "defined otherwise",
+    ),
+    (
+        "alter domain seatkeeper.instant drop constraint chk_request_times;
+         alter domain seatkeeper.instant add constraint chk_request_times
+             check (value between '0001-01-01 00:00Z' and '9999-12-31 00:00Z') not valid",
+        "INV-05",
+        "constraint",
+        "chk_request_times",
         "not validated",
     ),
     ("drop index seatkeeper.uq_active_enrollment", "INV-05", "index", "uq_active_enrollment", "missing"),

@@ -83,8 +83,11 @@ async fn every_table_and_column_that_outsiders_rely_on_is_there_with_its_type() 
             let (name, kind) = column.trim().split_once(' ').unwrap();
             let found: Option<String> = db
                 .value(&format!(
-                    "select max(format_type(atttypid, atttypmod) || case when attnotnull then '' else '?' end)
-                     from pg_attribute where attrelid = 'seatkeeper.{table}'::regclass and attname = '{name}'"
+                    // Of a domain, what it is made of: that is what a client is told.
+                    "select max(format_type(coalesce(nullif(t.typbasetype, 0), t.oid), a.atttypmod)
+                                || case when a.attnotnull then '' else '?' end)
+                     from pg_attribute a join pg_type t on t.oid = a.atttypid
+                     where a.attrelid = 'seatkeeper.{table}'::regclass and a.attname = '{name}'"
                 ))
                 .await;
             let kind = kind.split_whitespace().collect::<Vec<_>>().join(" ");
