@@ -1,8 +1,6 @@
 //! `bench --growth`: what becomes of the speed as the tables grow, beside a snapshot that is held open, and while old
 //! requests are removed.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
@@ -11,9 +9,11 @@ use seatkeeper::retention::retire;
 use serde::Serialize;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use super::asks::{Ask, HOT, Load, Scale, draw};
+use super::asks::{Ask, Load, Scale, draw};
 use super::figures::{Figures, per_second};
+use super::held::held_snapshot;
 use super::measure::{self, Task};
 use super::server::Server;
 use super::stage::{self, CELL, Template};
@@ -26,6 +26,8 @@ struct Sizes {
     answered: Vec<i64>,
     waiting: Vec<i64>,
     semesters: Vec<i64>,
+    /// Users that ask beside a snapshot, each of them a few times.
+    crowd: i64,
     /// How long a snapshot is held open, and how often one looks.
     held: Duration,
     look: Duration,
@@ -38,6 +40,7 @@ impl Sizes {
                 answered: vec![0, 5_000],
                 waiting: vec![0, 5_000],
                 semesters: vec![100, 500],
+                crowd: 5_000,
                 held: Duration::from_secs(1),
                 look: Duration::from_millis(500),
             }
@@ -46,6 +49,7 @@ impl Sizes {
                 answered: vec![0, 10_000, 100_000, 1_000_000, 5_000_000],
                 waiting: vec![0, 10_000, 100_000, 1_000_000],
                 semesters: vec![1_000, 10_000, 50_000],
+                crowd: 500_000,
                 held: Duration::from_secs(180),
                 look: Duration::from_secs(10),
             }
@@ -113,11 +117,11 @@ pub async fn measure(
     bar: &ProgressBar,
 ) -> Result<Growth, Failure> {
     let sizes = Sizes::of(quick);
-    let steps = 2 * sizes.answered.len() + sizes.waiting.len() + 2 * sizes.semesters.len() + 3;
+    let steps = 3 * sizes.answered.len() + sizes.waiting.len() + 2 * sizes.semesters.len() + 4;
     bar.set_length(steps.try_into().unwrap_or(u64::MAX));
     stage::prepare(server, &Scale { waiting: 0, ..*scale }, random).await?;
     let mut curves = Vec::new();
-    let (mut hot, mut spread) = (Vec::new(), Vec::new());
+    let (mut hot, mut in_order, mut spread) = (Vec::new(), Vec::new(), Vec::new());
     // One database that grows: what is measured becomes a part of it.
     server.make(CELL, Some(Template::Enroll.name()), 1).await?;
     server.count_pages(CELL).await?;
@@ -125,8 +129,16 @@ pub async fn measure(
     for &size in &sizes.answered {
         answered(server, there, size).await?;
         there = there.max(size);
-        for (load, points) in [(Load::EnrollHot, &mut hot), (Load::EnrollSpread, &mut spread)] {
-            let asks = draw(load, scale, random);
+        for (load, is_in_order, points) in [
+            (Load::EnrollHot, false, &mut hot),
+            (Load::EnrollHot, true, &mut in_order),
+            (Load::EnrollSpread, false, &mut spread),
+        ] {
+            let mut asks = draw(load, scale, random);
+            if is_in_order {
+                // One after the other, as producers draw them that follow the guide.
+                asks.iter_mut().for_each(|ask| ask.id = Uuid::now_v7());
+            }
             points.push(point(server, scale, size, asks).await?);
             leave_everything(server).await?;
             bar.inc(1);
@@ -135,6 +147,8 @@ pub async fn measure(
     let removal = removal(server, scale, random).await?;
     bar.inc(1);
     curves.push(Curve { name: "one hot semester", grows: "answered requests", points: hot });
+    let name = "one hot semester, IDs that ascend";
+    curves.push(Curve { name, grows: "answered requests", points: in_order });
     curves.push(Curve { name: "spread over the semesters", grows: "answered requests", points: spread });
 
     let mut points = Vec::new();
@@ -165,8 +179,13 @@ pub async fn measure(
     curves.push(Curve { name: "spread over all semesters", grows: "semesters", points: all });
     curves.push(Curve { name: "one hot semester among them", grows: "semesters", points: one });
 
-    for (name, hold) in [("beside a snapshot that is held open", true), ("the same without it", false)] {
-        let points = held_snapshot(server, scale, &sizes, hold).await?;
+    for (name, hold, users) in [
+        ("beside a snapshot that is held open", true, sizes.crowd),
+        ("the same without it", false, sizes.crowd),
+        // Their own rows, their balances and places, are what has more and more old versions then.
+        ("beside a snapshot, few users again and again", true, scale.users),
+    ] {
+        let points = held_snapshot(server, (sizes.held, sizes.look), users, hold).await?;
         curves.push(Curve { name, grows: "seconds since the snapshot", points });
         bar.inc(1);
     }
@@ -276,75 +295,6 @@ async fn more_semesters(server: &Server, size: i64) -> Result<(), Failure> {
     .execute(&pool)
     .await?;
     sqlx::raw_sql("vacuum analyze").execute(&pool).await?;
-    pool.close().await;
-    Ok(())
-}
-
-/// A hot load that goes on, looked at again and again, beside a snapshot that somebody holds open, or not.
-async fn held_snapshot(
-    server: &Server,
-    scale: &Scale,
-    sizes: &Sizes,
-    hold: bool,
-) -> Result<Vec<Point>, Failure> {
-    server.make(CELL, Some(Template::Enroll.name()), 1).await?;
-    server.count_pages(CELL).await?;
-    let pool = server.connect(CELL, 8);
-    let mut worker = work::Steady::new(&pool, super::MOST);
-    let feeding = CancellationToken::new();
-    let fed = tokio::spawn(feed(server.connect(CELL, 1), scale.users, worker.answered(), feeding.clone()));
-    let mut snapshot = pool.begin_with("begin isolation level repeatable read").await?;
-    if hold {
-        sqlx::query("select count(*) from seatkeeper.semesters").execute(&mut *snapshot).await?;
-    }
-    let mut points = Vec::new();
-    let began = Instant::now();
-    while began.elapsed() < sizes.held {
-        let look = Instant::now();
-        let done = worker.answer_for(sizes.look).await?;
-        points.push(Point {
-            size: i64::try_from(began.elapsed().as_secs()).unwrap_or(i64::MAX),
-            per_second: per_second(done.answered, look.elapsed()),
-            requests_per_sync: None,
-            cpu_ms: None,
-            pages_per_claim: measure::claimed_pages(server, done).await?,
-        });
-    }
-    feeding.cancel();
-    fed.await.map_err(|error| Failure::unable(error.to_string()))??;
-    snapshot.rollback().await?;
-    pool.close().await;
-    Ok(points)
-}
-
-/// Keeps thousands of requests waiting in the hot semester. What waits is what was asked less what was answered: whoever
-/// counted it in the table would read, beside a snapshot, all that was answered since.
-async fn feed(
-    pool: PgPool,
-    users: i64,
-    answered: Arc<AtomicUsize>,
-    stop: CancellationToken,
-) -> Result<(), Failure> {
-    let mut next: i64 = 0;
-    while !stop.is_cancelled() {
-        let answered = i64::try_from(answered.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
-        if next - answered >= 20_000 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            continue;
-        }
-        sqlx::query(
-            "insert into seatkeeper.requests (request_id, kind, payload, semester_id, user_id)
-             select gen_random_uuid(), case (g / $2) % 2 when 0 then 'enroll' else 'unenroll' end,
-                    jsonb_build_object('user_id', u.user_id, 'semester_id', $1), $1, u.user_id
-             from generate_series($3, $3 + 1999) g, lateral (select 1 + g % $2) u (user_id) order by g",
-        )
-        .bind(HOT)
-        .bind(users)
-        .bind(next)
-        .execute(&pool)
-        .await?;
-        next += 2_000;
-    }
     pool.close().await;
     Ok(())
 }

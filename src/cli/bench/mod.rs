@@ -7,6 +7,7 @@ mod asks;
 mod doors;
 mod figures;
 mod growth;
+mod held;
 mod latency;
 mod measure;
 mod one_by_one;
