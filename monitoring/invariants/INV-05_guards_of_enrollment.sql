@@ -8,7 +8,8 @@
 -- repair: Pause everything (`seatkeeper pause --everything --reason INV-05`). Find the rows that the guard
 --   would have refused meanwhile: `seatkeeper check` finds those of the other invariants; repair these first, or the guard
 --   cannot be put back. Then put it back as `expected` has it: `alter table … validate constraint`, `reindex index
---   concurrently`, `enable trigger`, or drop it and make it again. Check again, and resume.
+--   concurrently`, `enable trigger`, or drop it and make it again. (A check of VALUE is one of the column's type: `alter
+--   domain`.) Check again, and resume.
 with expected as (
     select g.what, g."table", g.name, g.definition
     from jsonb_to_recordset($1::jsonb) g ("group" text, what text, "table" text, name text, definition text)
