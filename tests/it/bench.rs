@@ -57,7 +57,7 @@ async fn everything_is_measured_and_verified_and_nothing_is_left_behind() {
     assert_eq!(code, 0, "{err}");
     let growth: Value = serde_json::from_str(&out).unwrap();
     let curves = growth["curves"].as_array().unwrap();
-    assert_eq!(curves.len(), 7);
+    assert_eq!(curves.len(), 9);
     for curve in curves {
         let points = curve["points"].as_array().unwrap();
         assert!(
