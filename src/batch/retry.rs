@@ -212,16 +212,18 @@ impl Worker {
                 self.limit = (requests.len() / 2).max(1);
                 Turn::Again(self.pause())
             }
-            ErrorClass::Constraint(_) | ErrorClass::Other => match (requests.as_slice(), marks.as_slice()) {
-                // Before anything was claimed: no request is to blame.
-                ([], []) => Turn::Away(self.pause()),
-                ([alone], []) => self.settle(*alone, &error, &class).await,
-                ([], [alone]) => self.put_off(*alone, &error).await,
-                (requests, marks) => {
-                    self.limit = ((requests.len() + marks.len()) / 2).max(1);
-                    Turn::Again(Duration::ZERO)
+            ErrorClass::Constraint(_) | ErrorClass::Other | ErrorClass::Outdated => {
+                match (requests.as_slice(), marks.as_slice()) {
+                    // Before anything was claimed: no request is to blame.
+                    ([], []) => Turn::Away(self.pause()),
+                    ([alone], []) => self.settle(*alone, &error, &class).await,
+                    ([], [alone]) => self.put_off(*alone, &error).await,
+                    (requests, marks) => {
+                        self.limit = ((requests.len() + marks.len()) / 2).max(1);
+                        Turn::Again(Duration::ZERO)
+                    }
                 }
-            },
+            }
         }
     }
 
@@ -340,7 +342,7 @@ fn cause(error: &BatchError, class: &ErrorClass) -> RetryCause {
         (_, ErrorClass::Serialization) => RetryCause::Serialization,
         (_, ErrorClass::LockTimeout) => RetryCause::LockTimeout,
         (_, ErrorClass::Connection | ErrorClass::Environment) => RetryCause::Connection,
-        (_, ErrorClass::Constraint(_) | ErrorClass::Other) => RetryCause::Guard,
+        (_, ErrorClass::Constraint(_) | ErrorClass::Other | ErrorClass::Outdated) => RetryCause::Guard,
     }
 }
 

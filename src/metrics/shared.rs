@@ -48,6 +48,7 @@ impl SharedState {
         let text = match tokio::time::timeout(READ_TIMEOUT, self.read()).await {
             Ok(Ok(text)) => text + &success(true),
             Ok(Err(error)) => {
+                crate::postgres::note_outdated(&error);
                 tracing::warn!(error = %crate::postgres::describe(&error), "shared metrics could not be read");
                 success(false)
             }

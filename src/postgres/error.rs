@@ -1,5 +1,8 @@
 //! What a PostgreSQL error means for the work in hand. The decision is made here, once, from the SQLSTATE.
 
+use sqlx::error::DatabaseError;
+use sqlx::postgres::PgDatabaseError;
+
 /// What to do about an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ErrorClass {
@@ -11,6 +14,8 @@ pub enum ErrorClass {
     LockTimeout,
     /// The server is away, going, or coming: again, with patience. Never an attempt.
     Connection,
+    /// The connection remembers the schema as it was before a migration: again, on another. Never an attempt.
+    Outdated,
     /// The server cannot write now (read-only, disk full, no permission, no memory): wait. Never an attempt.
     Environment,
     /// A named guard of the database fired.
@@ -24,6 +29,7 @@ impl ErrorClass {
     #[must_use]
     pub fn of(error: &sqlx::Error) -> Self {
         match error {
+            sqlx::Error::Database(database) if is_outdated(database.as_ref()) => Self::Outdated,
             sqlx::Error::Database(database) => Self::of_sqlstate(
                 database.code().as_deref().unwrap_or_default(),
                 database.constraint().unwrap_or_default(),
@@ -58,6 +64,14 @@ impl ErrorClass {
             _ => Self::Other,
         }
     }
+}
+
+/// "cached plan must not change result type" has no SQLSTATE of its own, and its text is in the language of the server: it is
+/// known by the routine that reports it, the same in all versions.
+fn is_outdated(error: &dyn DatabaseError) -> bool {
+    error.code().as_deref() == Some("0A000")
+        && error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::routine)
+            == Some("RevalidateCachedQuery")
 }
 
 /// An error in words that may be stored and logged: its message and names, never its DETAIL, which echoes rows.

@@ -2,6 +2,7 @@
 
 pub mod embedded;
 mod error;
+mod outdated;
 mod pool;
 mod relay;
 mod roles;
@@ -10,6 +11,7 @@ mod silence;
 mod transaction;
 
 pub use error::{ErrorClass, describe};
+pub use outdated::{note_outdated, retire_connections};
 pub use pool::{connect_options, pool};
 pub use roles::{ROLES, ROLES_SQL, apply_roles};
 pub use schema::{MIGRATOR, Schema, migrate, needed, schema};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{Connection, PgPool};
 
-use super::{relay, silence};
+use super::{outdated, relay, silence};
 
 /// A connection that cannot be had in this time is an outage, which the caller waits out in its own way.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -69,6 +69,7 @@ pub fn pool(options: PgConnectOptions, size: u32) -> PgPool {
     PgPoolOptions::new()
         .max_connections(size)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        .before_acquire(|_, connection| Box::pin(async move { Ok(!outdated::is_outdated(connection.age)) }))
         .after_release(|connection, _| {
             Box::pin(async move {
                 if !silence::fell_silent() {

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::{self, Limits, Turn, Worker};
 use crate::health::Health;
 use crate::metrics::{self, RetryCause};
-use crate::postgres::{Transactions, unless_silent};
+use crate::postgres::{Transactions, describe, note_outdated, unless_silent};
 use backend::Tick;
 use waker::{Pace, Waker};
 
@@ -181,7 +181,8 @@ async fn sort_out(transactions: Transactions, shutdown: CancellationToken) {
                     break;
                 }
                 Ok(Err(error)) => {
-                    tracing::debug!(error = %crate::postgres::describe(&error), "the queue could not be sorted out");
+                    note_outdated(&error);
+                    tracing::debug!(error = %describe(&error), "the queue could not be sorted out");
                     break;
                 }
             }

@@ -30,7 +30,7 @@ use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::postgres::describe;
+use crate::postgres::{describe, note_outdated, retire_connections};
 use crate::schedule::clock::Clock;
 use crate::schedule::{self, Plan};
 use handler::Chores;
@@ -69,7 +69,10 @@ pub async fn run(
     loop {
         match schedule::keep(&pool, &settings.plan).await {
             Ok(()) => break,
-            Err(error) => tracing::warn!(error = %describe(&error), "the schedule could not be written down"),
+            Err(error) => {
+                note_outdated(&error);
+                tracing::warn!(error = %describe(&error), "the schedule could not be written down");
+            }
         }
         if shutdown.run_until_cancelled(tokio::time::sleep(RESTART_AFTER)).await.is_none() {
             return Ok(());
@@ -92,6 +95,9 @@ async fn look_when_told(pool: &PgPool, look: &Notify, shutdown: &CancellationTok
     while shutdown.run_until_cancelled(look.notified()).await.is_some() {
         // Told to stop, it does not wait for a connection that has fallen silent; what it was at is rolled back.
         let Some(looked) = shutdown.run_until_cancelled(tick(pool)).await else { return };
+        if let Err(error) = &looked {
+            note_outdated(error);
+        }
         match looked {
             Ok(()) => away = false,
             Err(error) if away => tracing::debug!(error = %describe(&error), "could not look what is due"),
@@ -108,6 +114,7 @@ async fn work(pool: &PgPool, chores: &Arc<Chores>, drain: Duration, shutdown: &C
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     for restart in 0_u64.. {
         if let Err(error) = storage::sweep(pool).await {
+            note_outdated(&error);
             tracing::debug!(error = %describe(&error), "the queue of chores could not be swept");
         }
         // A name is never used twice, by no process and no restart.
@@ -144,6 +151,8 @@ async fn work(pool: &PgPool, chores: &Arc<Chores>, drain: Duration, shutdown: &C
             Some(Ok(Err(error))) => tracing::warn!(%error, "the chores' worker stopped; it is restarted"),
             Some(Err(error)) => tracing::error!(%error, "the chores' worker died; it is restarted"),
         }
+        // The storage does not say why. It may be that its schema has changed.
+        retire_connections();
         if shutdown.run_until_cancelled(tokio::time::sleep(RESTART_AFTER)).await.is_none() {
             return;
         }
