@@ -6,6 +6,7 @@
 //! | a waitlist that moved meanwhile | the same again, reading more of it |
 //! | lock timeout | for a few seconds nobody waits for locked users: lanes that need one are left out |
 //! | server away, or unable to write | again, with growing patience; never an attempt of any request |
+//! | a connection that remembers an older schema | again, on a new one; never an attempt either |
 //! | anything else | half as many requests, until the one at fault is alone |
 //!
 //! A request that fails alone gets an attempt and a later `run_at`, and is `failed` when its budget is spent; when a
@@ -25,7 +26,7 @@ use super::{BatchError, Contents, Done, Failure, Order, Report, Told, execute};
 use crate::decide::DecideError;
 use crate::failpoint::fail_point;
 use crate::metrics::{self, RetryCause};
-use crate::postgres::{ErrorClass, Transactions};
+use crate::postgres::{ErrorClass, Transactions, note_outdated, retire_connections};
 
 /// What bounds a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,6 +203,10 @@ impl Worker {
         match class {
             ErrorClass::Deadlock | ErrorClass::Serialization => Turn::Again(self.pause()),
             ErrorClass::Connection | ErrorClass::Environment => Turn::Away(self.pause()),
+            ErrorClass::Outdated => {
+                retire_connections();
+                Turn::Again(self.pause())
+            }
             ErrorClass::LockTimeout if !cautious => {
                 self.cautious_until = Some(Instant::now() + self.limits.caution);
                 Turn::Again(Duration::ZERO)
@@ -212,18 +217,16 @@ impl Worker {
                 self.limit = (requests.len() / 2).max(1);
                 Turn::Again(self.pause())
             }
-            ErrorClass::Constraint(_) | ErrorClass::Other | ErrorClass::Outdated => {
-                match (requests.as_slice(), marks.as_slice()) {
-                    // Before anything was claimed: no request is to blame.
-                    ([], []) => Turn::Away(self.pause()),
-                    ([alone], []) => self.settle(*alone, &error, &class).await,
-                    ([], [alone]) => self.put_off(*alone, &error).await,
-                    (requests, marks) => {
-                        self.limit = ((requests.len() + marks.len()) / 2).max(1);
-                        Turn::Again(Duration::ZERO)
-                    }
+            ErrorClass::Constraint(_) | ErrorClass::Other => match (requests.as_slice(), marks.as_slice()) {
+                // Before anything was claimed: no request is to blame.
+                ([], []) => Turn::Away(self.pause()),
+                ([alone], []) => self.settle(*alone, &error, &class).await,
+                ([], [alone]) => self.put_off(*alone, &error).await,
+                (requests, marks) => {
+                    self.limit = ((requests.len() + marks.len()) / 2).max(1);
+                    Turn::Again(Duration::ZERO)
                 }
-            }
+            },
         }
     }
 
@@ -244,6 +247,7 @@ impl Worker {
                 Turn::Again(Duration::ZERO)
             }
             Err(error) => {
+                note_outdated(&error);
                 tracing::warn!(error = %crate::postgres::describe(&error), "an attempt could not be recorded");
                 Turn::Away(self.pause())
             }
@@ -256,6 +260,7 @@ impl Worker {
         match self.put_off_mark(mark, error).await {
             Ok(()) => Turn::Again(Duration::ZERO),
             Err(error) => {
+                note_outdated(&error);
                 tracing::warn!(error = %crate::postgres::describe(&error), "a fill could not be put off");
                 Turn::Away(self.pause())
             }
@@ -341,8 +346,10 @@ fn cause(error: &BatchError, class: &ErrorClass) -> RetryCause {
         (_, ErrorClass::Deadlock) => RetryCause::Deadlock,
         (_, ErrorClass::Serialization) => RetryCause::Serialization,
         (_, ErrorClass::LockTimeout) => RetryCause::LockTimeout,
-        (_, ErrorClass::Connection | ErrorClass::Environment) => RetryCause::Connection,
-        (_, ErrorClass::Constraint(_) | ErrorClass::Other | ErrorClass::Outdated) => RetryCause::Guard,
+        (_, ErrorClass::Connection | ErrorClass::Environment | ErrorClass::Outdated) => {
+            RetryCause::Connection
+        }
+        (_, ErrorClass::Constraint(_) | ErrorClass::Other) => RetryCause::Guard,
     }
 }
 

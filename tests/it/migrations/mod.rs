@@ -1,6 +1,7 @@
 //! The schema: applied to an empty database and to a populated one, complete, named and commented throughout.
 
 mod applied;
+mod beside;
 mod process;
 mod shape;
 
