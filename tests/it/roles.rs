@@ -23,11 +23,6 @@ fn acting_as(db: &TestDb, role: &str) -> PgPool {
     postgres::pool(postgres::connect_options(&db.direct).unwrap().options([("role", role)]), 5)
 }
 
-/// The same as a URL.
-fn url_as(db: &TestDb, role: &str) -> String {
-    format!("{}&options[role]={role}", db.direct)
-}
-
 async fn allowed(pool: &PgPool, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await.unwrap_or_else(|error| panic!("{error}: {sql}"));
 }
@@ -109,7 +104,7 @@ async fn the_sql_that_is_printed_does_the_same() {
     let report = cli_json(&db.url, &["roles", "--apply"], 0).await;
     assert_eq!(report["roles"].as_array().unwrap().len(), 5);
     // Who may not is told who may.
-    let text = cli_ends(&url_as(&db, "seatkeeper_operator"), &["roles", "--apply"], 3).await;
+    let text = cli_ends(&db.url_as("seatkeeper_operator"), &["roles", "--apply"], 3).await;
     assert!(text.contains("--print-sql"), "{text}");
     let empty = TestDb::empty().await;
     let text = cli_ends(&empty.url, &["roles", "--apply"], 3).await;
@@ -136,7 +131,7 @@ async fn a_producer_has_the_doors_and_nothing_else() {
     allowed(&producer, "select seatkeeper.get_balance(1), (seatkeeper.get_booking(1)).status").await;
     // Waiting for the answer on the command line needs no more.
     let wait = ["requests", "wait", &ids[1].to_string()];
-    cli_ends(&url_as(&db, "seatkeeper_producer"), &wait, 0).await;
+    cli_ends(&db.url_as("seatkeeper_producer"), &wait, 0).await;
 
     let tables: Vec<String> = sqlx::query_scalar(
         "select relname::text from pg_class where relnamespace = 'seatkeeper'::regnamespace and relkind in ('r', 'S')",
@@ -268,7 +263,7 @@ async fn a_worker_does_all_its_work_with_its_own_rights() {
     assert_eq!(sort_out(&transactions).await.unwrap(), 1);
 
     // The whole program, as it runs outside
-    let process = Process::run(&url_as(&db, "seatkeeper_worker"), &["--listen", "127.0.0.1:0"]);
+    let process = Process::run(&db.url_as("seatkeeper_worker"), &["--listen", "127.0.0.1:0"]);
     until("an answer of the process", async || db.receipt(parked).await.outcome.is_some()).await;
     let address = process.address();
     let metrics = crate::support::http::get(&address, "/metrics").await;
@@ -332,7 +327,7 @@ async fn a_monitor_reads_everything_and_writes_nothing() {
     )
     .await;
 
-    let url = url_as(&db, "seatkeeper_monitor");
+    let url = db.url_as("seatkeeper_monitor");
     let show = cli_json(&url, &["requests", "show", &id.to_string()], 0).await;
     assert_eq!(show["status"], "queued");
     assert!(cli_ends(&url, &["requests", "list"], 0).await.contains(&id.to_string()));
@@ -347,7 +342,7 @@ async fn an_operator_has_what_the_verbs_need() {
     let db = with_roles().await;
     db.users(2).await;
     db.semester(1, None, 0).await;
-    let url = url_as(&db, "seatkeeper_operator");
+    let url = db.url_as("seatkeeper_operator");
     let (first, second) = (Uuid::now_v7(), Uuid::now_v7());
     db.ask(first, enroll(1, 1)).await;
     db.ask(second, grant(1, 5)).await;

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{SEED, ask, grant, mixed};
 use crate::booking::enroll;
 use crate::operate::{cli, cli_ends, cli_json};
-use crate::support::TestDb;
+use crate::support::{TestDb, until, verb};
 
 /// Two users, one place, both asked for it.
 async fn small() -> TestDb {
@@ -22,10 +22,8 @@ async fn small() -> TestDb {
 async fn a_sound_history_is_fine_for_every_role_that_reads() {
     let db = mixed(SEED).await;
     apply_roles(&db.pool).await.unwrap();
-    let separator = if db.url.contains('?') { '&' } else { '?' };
     for role in ["seatkeeper_monitor", "seatkeeper_worker", "seatkeeper_operator"] {
-        let url = format!("{}{separator}options[role]={role}", db.url);
-        let report = cli_json(&url, &["audit"], 0).await;
+        let report = cli_json(&db.url_as(role), &["audit"], 0).await;
         assert_eq!((&report["verdict"], &report["differing"]), (&json!("follows"), &json!(0)), "{report:#}");
         assert_eq!((&report["findings"], &report["not_covered"]), (&json!([]), &json!(null)));
         for (field, table) in [
@@ -44,9 +42,34 @@ async fn a_sound_history_is_fine_for_every_role_that_reads() {
     let text = cli_ends(&db.url, &["audit"], 0).await;
     assert!(text.contains("Everything follows.") && text.contains("ledger rows"), "{text}");
     // A producer may not look.
-    let url = format!("{}{separator}options[role]=seatkeeper_producer", db.url);
-    let text = cli_ends(&url, &["audit"], 3).await;
+    let text = cli_ends(&db.url_as("seatkeeper_producer"), &["audit"], 3).await;
     assert!(text.contains("42501"), "{text}");
+}
+
+#[tokio::test]
+async fn what_takes_its_time_is_no_complaint() {
+    let db = small().await;
+    for what in ["audit", "check"] {
+        let mut obstacle = db.pool.begin().await.unwrap();
+        sqlx::raw_sql("lock table seatkeeper.requests in access exclusive mode")
+            .execute(&mut *obstacle)
+            .await
+            .unwrap();
+        let url = ["--database-url", &db.direct];
+        let arguments = [&[what][..], &url].concat();
+        let ((code, out, complaints), ()) = tokio::join!(verb(&arguments, b""), async {
+            until("a statement has taken longer than sqlx thinks fit", async || {
+                db.value(
+                    "select exists (select from pg_stat_activity where wait_event_type = 'Lock'
+                         and datname = current_database() and clock_timestamp() - query_start > interval '1.5 s')",
+                )
+                .await
+            })
+            .await;
+            obstacle.rollback().await.unwrap();
+        });
+        assert_eq!((code, complaints.as_str()), (0, ""), "{what}: {out}");
+    }
 }
 
 #[tokio::test]

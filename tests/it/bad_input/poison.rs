@@ -282,7 +282,8 @@ async fn a_missing_permission_never_costs_an_attempt_and_everybody_is_answered_o
     ))
     .await;
     let asked = crowd(&db, 300, 0).await;
-    let options = connect_options(&db.url).unwrap().username(&role).password("limited");
+    // (To the server: a pooler does not know who that is.)
+    let options = connect_options(&db.direct).unwrap().username(&role).password("limited");
     let transactions = Transactions::new(pool(options, 2), Timeouts::default());
     let limits = Limits { attempts: 1, retry_after: Duration::from_millis(1), ..Limits::default() };
     let mut worker = Worker::new(transactions, limits);

@@ -8,11 +8,6 @@ use seatkeeper::schedule::{self, Plan};
 use super::{called_once, plan, since};
 use crate::support::{Process, TestDb, until, verb};
 
-fn url_as(db: &TestDb, role: &str) -> String {
-    let separator = if db.url.contains('?') { '&' } else { '?' };
-    format!("{}{separator}options[role]={role}", db.url)
-}
-
 #[tokio::test]
 async fn a_process_with_the_role_of_the_workers_does_every_chore() {
     let db = TestDb::new().await;
@@ -26,7 +21,7 @@ async fn a_process_with_the_role_of_the_workers_does_every_chore() {
          values (gen_random_uuid(), 'grant_credits', '{}', 'cancelled', 'x', clock_timestamp() - interval '2 days')",
     )
     .await;
-    let process = Process::run(&url_as(&db, "seatkeeper_worker"), &["--no-http", "--retain", "1day"]);
+    let process = Process::run(&db.url_as("seatkeeper_worker"), &["--no-http", "--retain", "1day"]);
     called_once(&db).await;
     until("every chore has been done", async || {
         db.value::<i64>("select count(*) from seatkeeper.schedules where last_slot is not null").await == 4
@@ -38,7 +33,7 @@ async fn a_process_with_the_role_of_the_workers_does_every_chore() {
     assert!(known, "analyzed with the rights of the owner");
     assert_eq!(process.terminate(), Some(0));
     let (code, out, complaints) =
-        verb(&["doctor", "--database-url", &url_as(&db, "seatkeeper_monitor")], b"").await;
+        verb(&["doctor", "--database-url", &db.url_as("seatkeeper_monitor")], b"").await;
     assert!(code < 2 && out.contains("roll_call"), "{out}{complaints}");
 }
 

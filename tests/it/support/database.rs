@@ -147,6 +147,13 @@ impl TestDb {
         &self.name
     }
 
+    /// The URL with the rights of a role, which is a setting of the session: a pooler has no place for it, so it leads to the
+    /// server itself.
+    pub fn url_as(&self, role: &str) -> String {
+        let separator = if self.direct.contains('?') { '&' } else { '?' };
+        format!("{}{separator}options[role]={role}", self.direct)
+    }
+
     /// Runs SQL of the test's own.
     pub async fn run(&self, sql: &str) {
         sqlx::raw_sql(AssertSqlSafe(sql))
