@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Connection, PgConnection, PgPool};
 
+use super::ErrorClass;
 use crate::queue::chores::storage;
 
 /// The migrations in `migrations/`, kept in the table `seatkeeper._sqlx_migrations`.
@@ -47,11 +48,16 @@ pub fn needed() -> i64 {
     MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
+/// How often a migration is begun again that those at work were in the way of.
+const MEETINGS: usize = 30;
+
 /// Applies what is missing: our migrations, and then those of the chores' storage. Any number may do so at once, and
 /// so may an application that brings the storage up to date itself: one after the other.
 ///
+/// Workers and producers may go on beside it. A migration that meets them crosswise is rolled back and begun again.
+///
 /// # Errors
-/// When one of them fails, or the database is away.
+/// When one of them fails, or meets others crosswise again and again, or the database is away.
 pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
     // sqlx's lock of migrations, held by a transaction apart. As sqlx takes it, it is a session's: behind a pooler it
     // would be left with whoever has that session next, and nobody could ever migrate again.
@@ -67,10 +73,33 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
         .bind(lock_of(&database))
         .execute(&mut *alone)
         .await?;
-    MIGRATOR.run(pool).await?;
-    storage::migrator().run(pool).await?;
+    let mut meetings = 0;
+    // Not paused between: that somebody is in the way takes PostgreSQL a second to find out.
+    while let Err(error) = apply(pool).await {
+        meetings += 1;
+        if meetings > MEETINGS || !met_others(&error) {
+            return Err(error);
+        }
+        tracing::info!(%error, "a migration met others crosswise; it is begun again");
+    }
     alone.commit().await?;
     Ok(apart.close().await?)
+}
+
+async fn apply(pool: &PgPool) -> Result<(), MigrateError> {
+    MIGRATOR.run(pool).await?;
+    storage::migrator().run(pool).await
+}
+
+/// Whether this is nobody's fault and over by now. Each migration is a transaction, so nothing is half done.
+fn met_others(error: &MigrateError) -> bool {
+    let (MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) = error else {
+        return false;
+    };
+    matches!(
+        ErrorClass::of(error),
+        ErrorClass::Deadlock | ErrorClass::Serialization | ErrorClass::LockTimeout
+    )
 }
 
 /// The key of sqlx's lock of the migrations of a database.

@@ -39,7 +39,7 @@ const PYTHON: &str = "Python 3 or its psycopg 3 is missing: run scripts/setup";
 fn psql(db: &TestDb, file: &str) -> Command {
     let mut command = Command::new("psql");
     command
-        .args([&db.url, "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-qAt", "-f"])
+        .args([&db.direct, "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-qAt", "-f"])
         .arg(example(file))
         .env_remove("PGOPTIONS");
     command
@@ -96,7 +96,7 @@ async fn the_example_in_rust_asks_twice_and_prints_the_answer() {
     let (built, missing) = built("enqueue");
     let db = seeded().await;
     let worker = Process::run(&db.url, &["--no-http"]);
-    let out = printed(Command::new(&built).env("DATABASE_URL", &db.url), &missing).await;
+    let out = printed(Command::new(&built).env("DATABASE_URL", &db.direct), &missing).await;
     let receipt = answered(&db, "example in Rust").await;
     let expected = format!(
         "first: duplicate = false\nagain: duplicate = true\nreceipt: enroll {} is done\nresult: {}\n",
@@ -113,7 +113,7 @@ async fn the_example_in_python_asks_twice_and_prints_the_answer() {
     let worker = Process::run(&db.url, &["--no-http"]);
     // The system's own Python: that is where the system's package of psycopg is.
     let out = printed(
-        Command::new("/usr/bin/python3").arg(example("enqueue.py")).env("DATABASE_URL", &db.url),
+        Command::new("/usr/bin/python3").arg(example("enqueue.py")).env("DATABASE_URL", &db.direct),
         PYTHON,
     )
     .await;
@@ -132,7 +132,7 @@ async fn the_example_in_python_asks_twice_and_prints_the_answer() {
 async fn the_example_in_python_gives_up_waiting_when_no_worker_is_there() {
     let db = seeded().await;
     let out = printed(
-        Command::new("/usr/bin/python3").arg(example("enqueue.py")).env("DATABASE_URL", &db.url),
+        Command::new("/usr/bin/python3").arg(example("enqueue.py")).env("DATABASE_URL", &db.direct),
         PYTHON,
     )
     .await;
@@ -195,7 +195,7 @@ async fn the_example_of_booking_in_rust_prints_the_place_in_the_waitlist() {
     let db = seeded_with_a_session().await;
     let worker = Process::run(&db.url, &["--no-http"]);
     let (built, missing) = built("book");
-    let out = printed(Command::new(&built).env("DATABASE_URL", &db.url), &missing).await;
+    let out = printed(Command::new(&built).env("DATABASE_URL", &db.direct), &missing).await;
     assert_eq!(out, BOOKED_AND_CANCELLED);
     db.assert_sound().await;
     assert_eq!(worker.terminate(), Some(0));
@@ -206,12 +206,12 @@ async fn the_example_of_booking_in_python_prints_the_place_in_the_waitlist() {
     let db = seeded_with_a_session().await;
     let worker = Process::run(&db.url, &["--no-http"]);
     let mut python = Command::new("/usr/bin/python3");
-    let out = printed(python.arg(example("book.py")).env("DATABASE_URL", &db.url), PYTHON).await;
+    let out = printed(python.arg(example("book.py")).env("DATABASE_URL", &db.direct), PYTHON).await;
     assert_eq!(out, BOOKED_AND_CANCELLED);
     // A refusal is told, and there is no booking to look at.
     db.run("update seatkeeper.sessions set status = 'CANCELLED'").await;
     let mut python = Command::new("/usr/bin/python3");
-    let out = printed(python.arg(example("book.py")).env("DATABASE_URL", &db.url), PYTHON).await;
+    let out = printed(python.arg(example("book.py")).env("DATABASE_URL", &db.direct), PYTHON).await;
     assert_eq!(out, "book: done, session_cancelled\n");
     db.assert_sound().await;
     assert_eq!(worker.terminate(), Some(0));
