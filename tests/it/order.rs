@@ -377,7 +377,7 @@ async fn entries_read(waiting: i64, lane: &str) -> i64 {
     ))
     .await;
     // A connection of its own, closed after the turn: at its end a server process reports what it has read.
-    let pool = seatkeeper::postgres::pool(seatkeeper::postgres::connect_options(&db.url).unwrap(), 1);
+    let pool = seatkeeper::postgres::pool(seatkeeper::postgres::connect_options(&db.direct).unwrap(), 1);
     let limits = Limits { batch: 1, ..Limits::default() };
     let turn = Worker::new(Transactions::new(pool.clone(), Timeouts::default()), limits).turn().await;
     assert!(matches!(turn, Turn::Answered(_)), "{turn:?}");

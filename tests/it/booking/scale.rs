@@ -35,9 +35,9 @@ async fn bookings_read(waiting: i64) -> i64 {
     crowd(&db, 11, 10 + waiting).await;
     let id = Uuid::now_v7();
     db.ask(id, cancel(1, 1)).await;
-    // A connection of its own, closed after the turn: at its end a server process reports what it has read. The others have
-    // read hardly any bookings.
-    let pool = seatkeeper::postgres::pool(seatkeeper::postgres::connect_options(&db.url).unwrap(), 1);
+    // A connection of its own, to the server itself, closed after the turn: at its end a server process reports what it has
+    // read. The others have read hardly any bookings.
+    let pool = seatkeeper::postgres::pool(seatkeeper::postgres::connect_options(&db.direct).unwrap(), 1);
     let read =
         "select coalesce(sum(idx_tup_read), 0)::bigint from pg_stat_user_indexes where relname = 'bookings'";
     let before: i64 = db.value(read).await;

@@ -1,5 +1,7 @@
 //! The same for places in sessions: answers, bookings, fills, attendance.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
@@ -8,6 +10,7 @@ use super::super::history::{Asked, Change, History};
 use super::super::load::Load;
 use super::super::reference::Booking;
 use super::{abouts, real};
+use crate::support::TestDb;
 
 /// The last request of which this is so.
 fn last(history: &History, what: &str, is: impl Fn(&Asked) -> bool) -> usize {
@@ -41,13 +44,26 @@ impl Tampering<'_> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_checker_complains_of_places_that_are_not_as_they_should_be() {
-    let (load, _db, history) = real().await;
+    let (load, _db, history) = with_somebody_waiting().await;
     let history = &history;
     let tampering = Tampering { load: &load, history };
     answers(&tampering, history);
     bookings(&tampering);
     fills(&tampering, history);
     owners(&tampering, history);
+}
+
+/// A history at whose end somebody waits who could take a place. Most are; who is left waiting is a matter of chance.
+async fn with_somebody_waiting() -> (Arc<Load>, TestDb, History) {
+    for _ in 0..5 {
+        let (load, db, history) = real().await;
+        let takes = |session| !abouts(&history, |h| widen(h, session)).is_empty();
+        if (0..history.end.sessions.len()).any(takes) {
+            return (load, db, history);
+        }
+        println!("seed {}: nobody waits at the end; another history", load.seed);
+    }
+    panic!("five histories, and nobody waits at the end of any");
 }
 
 fn answers(tampering: &Tampering<'_>, history: &History) {
@@ -201,17 +217,15 @@ fn owners(tampering: &Tampering<'_>, history: &History) {
 
     // A place that nobody filled
     tampering.only(About::Waiting, |h| h.end.marks = 1);
-    // Not in every session somebody waits who could take it.
-    let unfilled = (0..history.end.sessions.len()).any(|session| {
+    // Not in every session somebody waits who could take it, but in one at least.
+    for session in 0..history.end.sessions.len() {
         let found = abouts(history, |h| widen(h, session));
         assert!(
             found.iter().all(|about| *about == About::Waiting),
             "seed {}: {found:?}",
             tampering.load.seed
         );
-        !found.is_empty()
-    });
-    assert!(unfilled, "seed {}: nobody waits", tampering.load.seed);
+    }
 }
 
 /// Its owner adds a place at the very end, and no worker looks at it.
