@@ -59,14 +59,15 @@ impl Worker {
     }
 }
 
-/// Which workers are in the middle of a transaction, and what it did last.
+/// Which workers are in the middle of a batch, and what it did last. (A chore's transaction may idle: a worker that is stopped in
+/// one keeps it, but no lane. The begin of a batch is known by its timeout.)
 async fn in_hand(look: &PgPool) -> BTreeMap<String, String> {
     sqlx::query_as::<_, (String, String)>(
         "select application_name,
                 coalesce(substring(query from '-- ([a-z]+\\.[a-z_]+)'), lower(substring(query from '^\\w+')))
          from pg_stat_activity
          where application_name like 'worker-%' and backend_type = 'client backend' and xact_start is not null
-           and query !~ '-- (queue|hold|schedule)\\.' and query ~* '^(begin|commit)|-- [a-z]+\\.'",
+           and query ~* '-- (claim|needs|places|prefetch|commit|retry)\\.|^commit|^begin .* idle_in_transaction_session_timeout = 300;'",
     )
     .fetch_all(look)
     .await
