@@ -147,7 +147,6 @@ async fn a_sound_history_comes_out_as_it_is_stored() {
         let audit = audited(&db).await;
         assert_holds(&audit);
         let fills = count(&db, "catalog_changes where \"table\" = 'bookings'").await;
-        assert!(fills > 0, "places were filled without a request");
         assert_eq!(audit.fills, fills);
         assert_eq!(audit.changes + fills, count(&db, "catalog_changes").await);
         assert_eq!(audit.answers, count(&db, "requests").await);
@@ -155,10 +154,14 @@ async fn a_sound_history_comes_out_as_it_is_stored() {
         assert_eq!(audit.enrollments, count(&db, "enrollments").await);
         assert_eq!(audit.ledger, count(&db, "credit_transactions").await);
         assert_eq!(audit.users, count(&db, "users").await);
-        for kind in Kind::ALL {
-            for outcome in ["applied", "refused"] {
-                let of = format!("requests where kind = '{kind}' and outcome = '{outcome}'");
-                assert!(count(&db, &of).await > 0, "none of: {of}");
+        // That nothing is missing in it is seen to in the chosen one; in one that is drawn something may be.
+        if seed == SEED {
+            assert!(fills > 0, "places were filled without a request");
+            for kind in Kind::ALL {
+                for outcome in ["applied", "refused"] {
+                    let of = format!("requests where kind = '{kind}' and outcome = '{outcome}'");
+                    assert!(count(&db, &of).await > 0, "none of: {of}");
+                }
             }
         }
         let stopped: Value = serde_json::to_value(&audit).unwrap();
