@@ -39,7 +39,8 @@ live as (
            case when r.tgenabled not in ('O', 'A') then 'not in force: the trigger is disabled' end
     from pg_trigger r where not r.tgisinternal
 ),
-named as (
+-- Once: else a plan may work all of them out anew for each guard that is expected, as on PostgreSQL 18.
+named as materialized (
     select l.what, t.relname::text as "table", l.name, l.definition, l.trouble
     from live l join pg_class t on t.oid = l.relid
     where t.relnamespace = (select n.oid from pg_namespace n where n.nspname = 'seatkeeper')
