@@ -28,6 +28,8 @@ mod rows;
 
 use sqlx::PgPool;
 
+use crate::postgres::opening;
+
 pub use findings::{About, Audit, Finding, KEPT, NotCovered};
 
 /// Works everything out again and compares.
@@ -46,13 +48,13 @@ pub async fn audit_watched(pool: &PgPool, mut watch: impl FnMut(Progress)) -> sq
     // In one process of the server, interpreted and in bounded memory: the workers need the rest. How long it takes depends
     // on the history alone; a client that vanished gives the snapshot up soon.
     let mut snapshot = pool
-        .begin_with(
-            "begin isolation level repeatable read read only; set local search_path = pg_catalog; \
+        .begin_with(opening(
+"begin isolation level repeatable read read only; set local search_path = pg_catalog; \
              set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 60000; \
              set local max_parallel_workers_per_gather = 0; set local jit = off; set local work_mem = '64MB'; \
              set local tcp_user_timeout = 10000; set local tcp_keepalives_idle = 10; \
              set local tcp_keepalives_interval = 2; set local tcp_keepalives_count = 3",
-        )
+))
         .await?;
     let mut audit = replay::replay(&mut snapshot, &mut watch).await?;
     if history::was_rewritten(&mut snapshot, audit.files.take()).await? {

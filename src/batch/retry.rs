@@ -26,7 +26,7 @@ use super::{BatchError, Contents, Done, Failure, Order, Report, Told, execute};
 use crate::decide::DecideError;
 use crate::failpoint::fail_point;
 use crate::metrics::{self, RetryCause};
-use crate::postgres::{ErrorClass, Transactions, note_outdated, retire_connections};
+use crate::postgres::{ErrorClass, Transactions, note_unusable, retire_connections};
 
 /// What bounds a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +96,8 @@ pub enum Turn {
     Again(Duration),
     /// The server is away or cannot write; try again after this pause.
     Away(Duration),
+    /// The database is not fit to be worked on: answers would be wrong. Look again after this pause.
+    Unfit(Duration, Vec<String>),
 }
 
 /// One worker: makes batches, one at a time, and remembers what the last one taught.
@@ -202,7 +204,9 @@ impl Worker {
 
         match class {
             ErrorClass::Deadlock | ErrorClass::Serialization => Turn::Again(self.pause()),
-            ErrorClass::Connection | ErrorClass::Environment => Turn::Away(self.pause()),
+            ErrorClass::Connection | ErrorClass::Environment | ErrorClass::ReadOnly => {
+                Turn::Away(self.pause())
+            }
             ErrorClass::Outdated => {
                 retire_connections();
                 Turn::Again(self.pause())
@@ -247,7 +251,7 @@ impl Worker {
                 Turn::Again(Duration::ZERO)
             }
             Err(error) => {
-                note_outdated(&error);
+                note_unusable(&error);
                 tracing::warn!(error = %crate::postgres::describe(&error), "an attempt could not be recorded");
                 Turn::Away(self.pause())
             }
@@ -260,7 +264,7 @@ impl Worker {
         match self.put_off_mark(mark, error).await {
             Ok(()) => Turn::Again(Duration::ZERO),
             Err(error) => {
-                note_outdated(&error);
+                note_unusable(&error);
                 tracing::warn!(error = %crate::postgres::describe(&error), "a fill could not be put off");
                 Turn::Away(self.pause())
             }
@@ -346,9 +350,10 @@ fn cause(error: &BatchError, class: &ErrorClass) -> RetryCause {
         (_, ErrorClass::Deadlock) => RetryCause::Deadlock,
         (_, ErrorClass::Serialization) => RetryCause::Serialization,
         (_, ErrorClass::LockTimeout) => RetryCause::LockTimeout,
-        (_, ErrorClass::Connection | ErrorClass::Environment | ErrorClass::Outdated) => {
-            RetryCause::Connection
-        }
+        (
+            _,
+            ErrorClass::Connection | ErrorClass::Environment | ErrorClass::ReadOnly | ErrorClass::Outdated,
+        ) => RetryCause::Connection,
         (_, ErrorClass::Constraint(_) | ErrorClass::Other) => RetryCause::Guard,
     }
 }

@@ -63,7 +63,7 @@ impl Database {
         }
         admin.close().await;
         let options = embedded.connect_options("seatkeeper").application_name("seatkeeper");
-        let pool = postgres::pool(options, connections);
+        let pool = postgres::pool_set_up(options, connections);
         postgres::migrate(&pool).await.map_err(|error| unable(&error))?;
         Ok(Self { pool, embedded: Some(embedded) })
     }
@@ -79,7 +79,7 @@ impl DatabaseFlags {
                 let options = postgres::connect_options(url).map_err(|error| {
                     Failure::usage(format!("--database-url (or DATABASE_URL) is no database URL: {error}"))
                 })?;
-                Ok(Database { pool: postgres::pool(options, connections), embedded: None })
+                Ok(Database { pool: postgres::pool_set_up(options, connections), embedded: None })
             }
             (None, false) => Err(Failure::usage(
                 "which database? Give --database-url or DATABASE_URL, or --embedded for one on this machine",

@@ -137,7 +137,7 @@ impl Run {
         health: &Health,
         shutdown: &CancellationToken,
     ) -> Result<(), Failure> {
-        if wait_for_schema(pool, health, shutdown).await?.is_none() {
+        if wait_for_schema(pool, health, shutdown, !self.no_worker).await?.is_none() {
             return Ok(());
         }
         let chores = self.chores(pool, shutdown)?;
@@ -233,11 +233,36 @@ pub(super) fn stop_on_signal() -> Result<CancellationToken, Failure> {
     Ok(shutdown)
 }
 
+/// Nobody's lock on a table keeps a process from coming up.
+const BEGIN_LOOK: &str = "begin read only; set local statement_timeout = 15000; set local lock_timeout = 300";
+
+/// Refuses a database in which answers would be wrong. Where that is not to be found out now, the workers do, before they
+/// decide anything.
+async fn fit(pool: &PgPool) -> Result<(), Failure> {
+    let obstacles = async {
+        let mut transaction = pool.begin_with(postgres::opening(BEGIN_LOOK)).await?;
+        let obstacles = postgres::obstacles(&mut transaction).await?;
+        transaction.rollback().await?;
+        Ok::<_, sqlx::Error>(obstacles)
+    };
+    match obstacles.await {
+        Ok(obstacles) if obstacles.is_empty() => Ok(()),
+        Ok(obstacles) => {
+            Err(Failure::unable(format!("the database is not fit to be worked on: {}", obstacles.join("; "))))
+        }
+        Err(error) => {
+            tracing::warn!(error = %postgres::describe(&error), "whether the database is fit could not be found out yet");
+            Ok(())
+        }
+    }
+}
+
 /// Waits for a database that is down; refuses one whose schema is too old. `None` when told to stop meanwhile.
 async fn wait_for_schema(
     pool: &PgPool,
     health: &Health,
     shutdown: &CancellationToken,
+    decides: bool,
 ) -> Result<Option<()>, Failure> {
     let mut waiting = false;
     loop {
@@ -245,6 +270,9 @@ async fn wait_for_schema(
             None => return Ok(None),
             Some(Ok(schema)) => {
                 usable(schema)?;
+                if decides && let Some(answer) = shutdown.run_until_cancelled(fit(pool)).await {
+                    answer?;
+                }
                 health.reached();
                 return Ok(Some(()));
             }

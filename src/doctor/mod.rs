@@ -4,16 +4,19 @@
 
 mod fills;
 mod guards;
+mod of_roles;
 mod queue;
+mod replication;
 mod roll_call;
 mod schedules;
+mod sequences;
 mod server;
 
 use serde::Serialize;
 use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::operate;
-use crate::postgres::{self, Schema};
+use crate::postgres::{self, Schema, opening};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -63,9 +66,12 @@ pub async fn examine(pool: &PgPool, workers: u16) -> sqlx::Result<Vec<Finding>> 
     let mut connection = pool.acquire().await?;
     let mut findings = vec![schema_finding(schema)];
     findings.extend(server::findings(&mut connection, workers).await?);
+    findings.push(replication::finding(&mut connection).await?);
     // Half a schema has nothing to be compared with.
     if matches!(schema, Schema::Usable { .. }) {
+        findings.extend(of_roles::findings(&mut connection).await?);
         findings.push(guards::finding(&mut connection).await?);
+        findings.push(sequences::finding(&mut connection).await?);
         findings.push(roll_call::finding(&mut connection).await?);
         findings.extend(queue_findings(&mut connection).await?);
         findings.extend(schedules::findings(&mut connection).await?);
@@ -78,10 +84,10 @@ pub async fn examine(pool: &PgPool, workers: u16) -> sqlx::Result<Vec<Finding>> 
 async fn queue_findings(connection: &mut PgConnection) -> sqlx::Result<Vec<Finding>> {
     // By the indexes of the queue: among millions of answered requests any other way is a scan of all of them.
     let mut read = connection
-        .begin_with(
+        .begin_with(opening(
             "begin read only; set local statement_timeout = 10000; set local enable_seqscan = off; \
              set local enable_bitmapscan = off; set local jit = off",
-        )
+        ))
         .await?;
     let mut findings = queue::findings(&mut read).await?;
     findings.push(fills::finding(&mut read).await?);

@@ -29,7 +29,10 @@ async fn settings(connection: &mut PgConnection) -> sqlx::Result<Vec<Finding>> {
                   current_setting('synchronous_commit') as "synchronous_commit!",
                   current_setting('autovacuum') = 'on' as "autovacuum!",
                   current_setting('default_transaction_isolation') as "isolation!",
-                  current_setting('default_transaction_read_only') = 'on' as "read_only!""#
+                  -- Our own sessions say otherwise: what whoever does not is given.
+                  (select s.reset_val from pg_catalog.pg_settings s where s.name = 'default_transaction_read_only') = 'on'
+                      as "read_only!",
+                  (select s.reset_val from pg_catalog.pg_settings s where s.name = 'transaction_timeout') as transaction_timeout"#
     )
     .fetch_one(connection)
     .await?;
@@ -85,8 +88,20 @@ async fn settings(connection: &mut PgConnection) -> sqlx::Result<Vec<Finding>> {
     if row.read_only {
         findings.push(Finding::warning(
             "read_only",
-            "transactions are read-only by default: workers do not mind, producers cannot enqueue",
-            "set default_transaction_read_only = off for the roles of the producers",
+            "default_transaction_read_only is on: workers and chores write all the same, producers cannot enqueue",
+            "find out first why it was set (a disk that is nearly full, a move to another server?); then reset it where it was: \
+             `alter database`, `alter role` or `alter system`, each `… reset default_transaction_read_only`",
+        ));
+    }
+    if let Some(timeout) = row.transaction_timeout.filter(|timeout| timeout != "0") {
+        findings.push(Finding::warning(
+            "transaction_timeout",
+            format!(
+                "transaction_timeout is {timeout} ms: transactions of ours ask for none, those of producers that take longer are ended \
+                 (25P04)"
+            ),
+            "producers that enqueue in long transactions of their own have to be given more, or none: `alter role … set \
+             transaction_timeout = 0`",
         ));
     }
     Ok(findings)

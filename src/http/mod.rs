@@ -54,10 +54,9 @@ async fn metrics_page(State(pages): State<Arc<Pages>>) -> impl IntoResponse {
 }
 
 async fn readyz(State(pages): State<Arc<Pages>>) -> impl IntoResponse {
-    if pages.health.is_ready() {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready: the database was not reached lately\n")
+    match pages.health.obstacle() {
+        None => (StatusCode::OK, "ready\n".to_owned()),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
     }
 }
 

@@ -8,6 +8,7 @@ use sqlx::{PgConnection, PgPool};
 use super::parse::Invariant;
 use super::{check, record};
 use crate::operate::Operator;
+use crate::postgres::opening;
 
 /// An offending row that is accepted.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -82,10 +83,10 @@ pub async fn list(pool: &PgPool) -> sqlx::Result<Vec<Accepted>> {
 /// When the check fails.
 pub async fn offending(pool: &PgPool, invariant: &Invariant, keys: &[Value]) -> sqlx::Result<Vec<Value>> {
     let mut read = pool
-        .begin_with(
+        .begin_with(opening(
             "begin read only; set local search_path = pg_catalog; set local statement_timeout = 300000; \
              set local jit = off",
-        )
+        ))
         .await?;
     let found = check::offending(&mut read, invariant, keys).await?;
     read.rollback().await?;
@@ -122,7 +123,7 @@ pub async fn accept(
     keys: &[Value],
     acceptance: &Acceptance<'_>,
 ) -> sqlx::Result<(usize, i64)> {
-    let mut transaction = pool.begin_with(WRITE).await?;
+    let mut transaction = pool.begin_with(opening(WRITE)).await?;
     sqlx::query!(
         "-- baseline.replace
          delete from seatkeeper.invariant_baseline where invariant = $1 and key = any ($2)",
@@ -160,7 +161,7 @@ pub async fn unaccept(
     operator: &Operator,
     reason: &str,
 ) -> sqlx::Result<(Vec<Value>, Option<i64>)> {
-    let mut transaction = pool.begin_with(WRITE).await?;
+    let mut transaction = pool.begin_with(opening(WRITE)).await?;
     let gone = sqlx::query_scalar!(
         "-- baseline.unaccept
          delete from seatkeeper.invariant_baseline where invariant = $1 and ($2::jsonb[] is null or key = any ($2))

@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::catalogue::catalogue;
 use super::parse::Invariant;
+use crate::postgres::opening;
 
 /// The guards of the schema that this build knows: compared with the migrations by a test, which prints what it has to be.
 pub const MANIFEST: &str = include_str!("guards.json");
@@ -77,10 +78,10 @@ pub async fn troubles(connection: &mut PgConnection) -> sqlx::Result<Vec<Trouble
 
 async fn compare(connection: &mut PgConnection, manifest: &Value) -> sqlx::Result<Vec<Trouble>> {
     let mut read = connection
-        .begin_with(
+        .begin_with(opening(
             "begin read only; set local search_path = pg_catalog; set local statement_timeout = 10000; \
              set local jit = off",
-        )
+        ))
         .await?;
     let mut troubles: Vec<Trouble> = Vec::new();
     for invariant in catalogue().iter().filter(|invariant| invariant.takes_manifest) {

@@ -9,6 +9,7 @@ use super::catalogue::invariant;
 use super::check::KEPT_KEYS;
 use super::parse::Severity;
 use super::run::Trigger;
+use crate::postgres::opening;
 
 impl Serialize for Severity {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -118,10 +119,10 @@ pub(super) async fn store(
 ) -> sqlx::Result<Run> {
     // After the checks: their snapshot is let go, and what is written here hurts nobody.
     let mut transaction = pool
-        .begin_with(
+        .begin_with(opening(
             "begin isolation level read committed read write; set local statement_timeout = 60000; \
              set local lock_timeout = 30000; set local idle_in_transaction_session_timeout = 10000",
-        )
+        ))
         .await?;
     // The index lets a second one wait for the first, and then find it.
     let run_id = sqlx::query_scalar!(

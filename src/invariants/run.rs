@@ -9,7 +9,7 @@ use super::catalogue::Selection;
 use super::check;
 use super::parse::Invariant;
 use super::record::{self, Checked, Outcome, Run, Status};
-use crate::postgres::{ErrorClass, describe};
+use crate::postgres::{ErrorClass, describe, opening};
 
 /// A run holds its snapshot, and so keeps vacuum from what was deleted since, for at most so many times the timeout of one
 /// check; what has not had its turn by then is unknown.
@@ -93,13 +93,13 @@ async fn look(
     // Its own process alone, interpreted, and in bounded memory: the workers need the other cores more. The snapshot is
     // taken by the first statement; a client that vanished gives it up soon.
     let mut transaction = pool
-        .begin_with(
-            "begin isolation level repeatable read read only; set local search_path = pg_catalog; \
+        .begin_with(opening(
+"begin isolation level repeatable read read only; set local search_path = pg_catalog; \
              set local statement_timeout = 10000; set local idle_in_transaction_session_timeout = 10000; \
              set local max_parallel_workers_per_gather = 0; set local jit = off; set local work_mem = '64MB'; \
              set local tcp_user_timeout = 10000; set local tcp_keepalives_idle = 10; \
              set local tcp_keepalives_interval = 2; set local tcp_keepalives_count = 3",
-        )
+))
         .await?;
     let started_at = sqlx::query_scalar!("-- roll_call.snapshot\n select clock_timestamp() as \"now!\"")
         .fetch_one(&mut *transaction)

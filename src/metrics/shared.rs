@@ -10,6 +10,7 @@ use sqlx::PgPool;
 use tokio::sync::Mutex;
 
 use super::{invariants, schedules};
+use crate::postgres::opening;
 use crate::schedule;
 
 /// A scrape waits no longer than this for the database.
@@ -48,7 +49,7 @@ impl SharedState {
         let text = match tokio::time::timeout(READ_TIMEOUT, self.read()).await {
             Ok(Ok(text)) => text + &success(true),
             Ok(Err(error)) => {
-                crate::postgres::note_outdated(&error);
+                crate::postgres::note_unusable(&error);
                 tracing::warn!(error = %crate::postgres::describe(&error), "shared metrics could not be read");
                 success(false)
             }
@@ -65,7 +66,7 @@ impl SharedState {
     async fn read(&self) -> sqlx::Result<String> {
         let kinds: Vec<String> =
             seatkeeper_jobs::Kind::ALL.iter().map(|kind| kind.as_str().to_owned()).collect();
-        let mut transaction = self.pool.begin_with(READ).await?;
+        let mut transaction = self.pool.begin_with(opening(READ)).await?;
         let queue = sqlx::query!(
             r#"-- metrics.queue
                select k.kind as "kind!",
@@ -100,6 +101,14 @@ impl SharedState {
             r#"-- metrics.sent_again
                select (select case when is_called then last_value else 0 end from seatkeeper.duplicates_seq) as "duplicates!",
                       (select case when is_called then last_value else 0 end from seatkeeper.conflicts_seq) as "conflicts!""#
+        )
+        .fetch_one(&mut *transaction)
+        .await?;
+        // Of this account, and of others where it may see what they do (pg_read_all_stats).
+        let replication_waits = sqlx::query_scalar!(
+            r#"-- metrics.replication_waits
+               select count(*) as "waits!" from pg_catalog.pg_stat_activity a
+               where a.datname = current_database() and a.wait_event = 'SyncRep'"#
         )
         .fetch_one(&mut *transaction)
         .await?;
@@ -143,6 +152,9 @@ impl SharedState {
             "Known IDs that were sent with something else",
         );
         sample(&mut text, "seatkeeper_conflicts_total", "", counts.conflicts);
+        let name = "seatkeeper_replication_waits";
+        family(&mut text, name, "gauge", "Commits that wait for a synchronous standby");
+        sample(&mut text, name, "", replication_waits);
         invariants::render(&mut text, &invariants);
         schedules::render(&mut text, &states);
         Ok(text)

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::pause::Pause;
 use super::place::{About, BookingNow, Conflict, SessionNow, conflicts, place};
+use crate::postgres::opening;
 
 /// Those who are before it are counted up to here.
 const BEFORE_CAP: i64 = 10_000;
@@ -122,7 +123,7 @@ const ROWS: i64 = 100;
 /// # Errors
 /// When the database cannot be asked.
 pub async fn story(pool: &PgPool, request_id: Uuid) -> sqlx::Result<Option<Story>> {
-    let mut snapshot = pool.begin_with("begin isolation level repeatable read read only").await?;
+    let mut snapshot = pool.begin_with(opening("begin isolation level repeatable read read only")).await?;
     let Some(mut story) = request(&mut snapshot, request_id).await? else {
         return Ok(None);
     };

@@ -16,8 +16,10 @@ pub enum ErrorClass {
     Connection,
     /// The connection remembers the schema as it was before a migration: again, on another. Never an attempt.
     Outdated,
-    /// The server cannot write now (read-only, disk full, no permission, no memory): wait. Never an attempt.
+    /// The server cannot write now (disk full, no permission, no memory): wait. Never an attempt.
     Environment,
+    /// The server, or the database, is read-only: a standby, most often. Wait, and look on another connection. Never an attempt.
+    ReadOnly,
     /// A named guard of the database fired.
     Constraint(String),
     /// Anything else: the fault of one of the requests, or of a defect.
@@ -30,6 +32,7 @@ impl ErrorClass {
     pub fn of(error: &sqlx::Error) -> Self {
         match error {
             sqlx::Error::Database(database) if is_outdated(database.as_ref()) => Self::Outdated,
+            sqlx::Error::Database(database) if is_standby(database.as_ref()) => Self::ReadOnly,
             sqlx::Error::Database(database) => Self::of_sqlstate(
                 database.code().as_deref().unwrap_or_default(),
                 database.constraint().unwrap_or_default(),
@@ -51,10 +54,13 @@ impl ErrorClass {
             "40P01" => Self::Deadlock,
             "40001" => Self::Serialization,
             "55P03" => Self::LockTimeout,
-            // admin shutdown, crash shutdown, cannot connect now; idle-in-transaction timeout: the worker was stopped
-            "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => Self::Connection,
-            // read-only transaction, insufficient privilege, invalid or absent role, no such database
-            "25006" | "42501" | "28000" | "28P01" | "3D000" => Self::Environment,
+            // admin shutdown, crash shutdown, cannot connect now; idle-in-transaction timeout: the worker was stopped;
+            // transaction timeout: somebody's limit for others
+            "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04" => Self::Connection,
+            // read-only transaction
+            "25006" => Self::ReadOnly,
+            // insufficient privilege, or rows that row level security would hide; invalid or absent role, no such database
+            "42501" | "28000" | "28P01" | "3D000" => Self::Environment,
             _ if code.starts_with("08") => Self::Connection,
             // insufficient resources, system error, configuration file error, operator intervention on storage
             _ if code.starts_with("53") || code.starts_with("58") || code.starts_with("F0") => {
@@ -69,9 +75,17 @@ impl ErrorClass {
 /// "cached plan must not change result type" has no SQLSTATE of its own, and its text is in the language of the server: it is
 /// known by the routine that reports it, the same in all versions.
 fn is_outdated(error: &dyn DatabaseError) -> bool {
+    is_unsupported(error, "RevalidateCachedQuery")
+}
+
+/// `begin read write` on a standby: a refused value of a setting, of which no statement of ours knows another.
+fn is_standby(error: &dyn DatabaseError) -> bool {
+    is_unsupported(error, "call_bool_check_hook")
+}
+
+fn is_unsupported(error: &dyn DatabaseError, routine: &str) -> bool {
     error.code().as_deref() == Some("0A000")
-        && error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::routine)
-            == Some("RevalidateCachedQuery")
+        && error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::routine) == Some(routine)
 }
 
 /// An error in words that may be stored and logged: its message and names, never its DETAIL, which echoes rows.
@@ -94,10 +108,11 @@ mod tests {
 
     #[test]
     fn trouble_with_the_server_is_never_the_fault_of_a_request() {
-        for code in ["57P01", "57P02", "57P03", "08000", "08006", "08P01", "25P03"] {
+        for code in ["57P01", "57P02", "57P03", "08000", "08006", "08P01", "25P03", "25P04"] {
             assert_eq!(ErrorClass::of_sqlstate(code, ""), ErrorClass::Connection, "{code}");
         }
-        for code in ["53100", "53200", "53300", "25006", "42501", "58030"] {
+        assert_eq!(ErrorClass::of_sqlstate("25006", ""), ErrorClass::ReadOnly);
+        for code in ["53100", "53200", "53300", "42501", "58030"] {
             assert_eq!(ErrorClass::of_sqlstate(code, ""), ErrorClass::Environment, "{code}");
         }
         assert_eq!(ErrorClass::of_sqlstate("57014", ""), ErrorClass::Other);

@@ -2,7 +2,10 @@
 
 pub mod embedded;
 mod error;
+mod fitness;
+mod opening;
 mod outdated;
+mod place;
 mod pool;
 mod relay;
 mod roles;
@@ -11,9 +14,12 @@ mod silence;
 mod transaction;
 
 pub use error::{ErrorClass, describe};
-pub use outdated::{note_outdated, retire_connections};
-pub use pool::{connect_options, pool};
+pub use fitness::obstacles;
+pub use opening::opening;
+pub use outdated::{note_unusable, retire_connections};
+pub use place::Place;
+pub use pool::{connect_options, pool, pool_set_up};
 pub use roles::{ROLES, ROLES_SQL, apply_roles};
 pub use schema::{MIGRATOR, Schema, migrate, needed, schema};
-pub use silence::{Silence, note_silence, unless_silent};
+pub use silence::{Silence, note_silence, replication_waits, unless_given_up, unless_silent};
 pub use transaction::{Timeouts, Transactions, begin_chore};

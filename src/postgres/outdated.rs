@@ -1,9 +1,12 @@
-//! Connections that remember the schema as it was.
+//! Connections that are of no use any more, though they are open.
 //!
-//! sqlx has the server keep a statement for as long as the connection lives. When a migration gives a column another type, the
+//! *They remember the schema as it was.* sqlx has the server keep a statement for as long as the connection lives. When a migration gives a column another type, the
 //! server refuses to execute what was prepared before ("cached plan must not change result type"), on this connection for
 //! ever, and sqlx does not forget the statement. So a connection that was open when the first such refusal was heard is closed before it
 //! is used again; the next one prepares anew.
+//!
+//! *They lead to a server that cannot write.* An address moves to the new primary, and what was opened before still leads to the
+//! old one, which answers each look and refuses each batch (25006, or 0A000 for `begin read write` on a standby).
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -13,9 +16,10 @@ use super::ErrorClass;
 /// Connections from before this are not used any more.
 static SINCE: Mutex<Option<Instant>> = Mutex::new(None);
 
-/// Has every connection that is open now closed before it is used again, when this error says that one of them is outdated.
-pub fn note_outdated(error: &sqlx::Error) {
-    if ErrorClass::of(error) == ErrorClass::Outdated {
+/// Has every connection that is open now closed before it is used again, when this error says that one of them is outdated, or
+/// leads to a server that cannot write.
+pub fn note_unusable(error: &sqlx::Error) {
+    if matches!(ErrorClass::of(error), ErrorClass::Outdated | ErrorClass::ReadOnly) {
         retire_connections();
     }
 }

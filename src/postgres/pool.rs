@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{Connection, PgPool};
 
-use super::{outdated, relay, silence};
+use super::{opening, outdated, relay, silence};
 
 /// A connection that cannot be had in this time is an outage, which the caller waits out in its own way.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -56,7 +56,7 @@ fn relayed(options: PgConnectOptions) -> sqlx::Result<PgConnectOptions> {
         ));
     }
     let port = relay::port_to(options.get_host(), options.get_port())?;
-    Ok(options.host("127.0.0.1").port(port).ssl_mode(PgSslMode::Disable))
+    Ok(options.host(relay::HOST).port(port).ssl_mode(PgSslMode::Disable))
 }
 
 fn unusable(why: &str) -> sqlx::Error {
@@ -66,6 +66,23 @@ fn unusable(why: &str) -> sqlx::Error {
 /// A pool of at most `size` connections, opened when they are needed: it comes up while the database is down.
 #[must_use]
 pub fn pool(options: PgConnectOptions, size: u32) -> PgPool {
+    settings(size).connect_lazy_with(options)
+}
+
+/// The same for what is not all transactions of ours, which ask for what they need by themselves: its connections are set up
+/// for it once.
+#[must_use]
+pub fn pool_set_up(options: PgConnectOptions, size: u32) -> PgPool {
+    // Behind a pooler a setting would be left with whoever has that connection next.
+    if relay::leads(&options) {
+        return pool(options, size);
+    }
+    settings(size)
+        .after_connect(|connection, _| Box::pin(opening::set_up(connection)))
+        .connect_lazy_with(options)
+}
+
+fn settings(size: u32) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(size)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -80,7 +97,6 @@ pub fn pool(options: PgConnectOptions, size: u32) -> PgPool {
                 lives.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut)).map(|()| true)
             })
         })
-        .connect_lazy_with(options)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Connection, PgConnection, PgPool};
 
-use super::ErrorClass;
+use super::{ErrorClass, opening};
 use crate::queue::chores::storage;
 
 /// The migrations in `migrations/`, kept in the table `seatkeeper._sqlx_migrations`.
@@ -63,10 +63,10 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
     // would be left with whoever has that session next, and nobody could ever migrate again.
     let mut apart = PgConnection::connect_with(&pool.connect_options()).await?;
     let mut alone = apart
-        .begin_with(
+        .begin_with(opening(
             "begin; set local lock_timeout = 0; set local statement_timeout = 0; \
              set local idle_in_transaction_session_timeout = 0",
-        )
+        ))
         .await?;
     let database: String = sqlx::query_scalar("select current_database()").fetch_one(&mut *alone).await?;
     sqlx::query("-- migrate.alone\nselect pg_advisory_xact_lock($1)")

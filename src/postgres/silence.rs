@@ -2,19 +2,30 @@
 //!
 //! A peer that went away with a word is an error at once. One that went without (a firewall that forgot the connection, a
 //! proxy that hangs) leaves its client waiting for a reply for ever: TCP only notices what is being sent. PostgreSQL cuts each
-//! statement off in time, the wait of a commit included, so who hears nothing for much longer than that need not wait any more. What
-//! was asked may have been done all the same.
+//! statement off in time, so who hears nothing for much longer than that need not wait any more. What was asked may have been
+//! done all the same.
+//!
+//! One wait it never cuts off: that of a COMMIT for a synchronous standby that is gone. No timeout ends it, nor does the end of the
+//! client: whoever gave such a connection up and opened another would leave one server process after the other behind, each with
+//! its locks. So before a silent connection is given up, the server is asked, on another one, whether commits of this account
+//! wait for a standby; as long as they do, the connection is kept ([`unless_given_up`]).
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use sqlx::PgPool;
+use tokio::time::{Instant, sleep, timeout};
 
 /// Whether any connection of this process has fallen silent.
 static FELL_SILENT: AtomicBool = AtomicBool::new(false);
+
+/// How often somebody who hears nothing asks what the server is doing.
+const ASK_EVERY: Duration = Duration::from_secs(2);
+/// And how long the answer may take.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Nothing was heard for too long; what was under way was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -56,8 +67,75 @@ pub async fn unless_silent<F: Future>(patience: Duration, work: F) -> Result<F::
     if patience.is_zero() {
         return Ok(work.await);
     }
-    let (mut work, mut silence) = (pin!(work), pin!(sleep(patience)));
+    heard_within(patience, pin!(work)).await.map_err(|_| {
+        note_silence();
+        Silence(patience)
+    })
+}
+
+/// The same, but kept for as long as commits of this account wait for a synchronous standby, which is told each time that it
+/// is found out.
+///
+/// # Errors
+/// When it was given up.
+pub async fn unless_given_up<F: Future>(
+    pool: &PgPool,
+    patience: Duration,
+    work: F,
+    mut waits: impl FnMut(i64),
+) -> Result<F::Output, Silence> {
+    let mut work = pin!(work);
+    if patience.is_zero() {
+        return Ok(work.await);
+    }
+    let mut silent = Duration::ZERO;
+    loop {
+        let slice = ASK_EVERY.min(patience);
+        match heard_within(slice, work.as_mut()).await {
+            Ok(output) => return Ok(output),
+            Err(Quiet { spoke: true }) => silent = slice,
+            Err(Quiet { spoke: false }) => silent += slice,
+        }
+        match timeout(ANSWERS_WITHIN, replication_waits(pool)).await {
+            Ok(Ok(waiting)) if waiting > 0 => {
+                waits(waiting);
+                silent = Duration::ZERO;
+            }
+            _ if silent < patience => {}
+            _ => {
+                note_silence();
+                return Err(Silence(silent));
+            }
+        }
+    }
+}
+
+/// How many commits to this database wait for a synchronous standby, as far as this account may see.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn replication_waits(pool: &PgPool) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"-- silence.replication_waits
+           select count(*) as "waits!" from pg_catalog.pg_stat_activity a
+           where a.datname = current_database() and a.wait_event = 'SyncRep'"#
+    )
+    .persistent(false)
+    .fetch_one(pool)
+    .await
+}
+
+/// Nothing was heard for a while, and whether anything was before that.
+struct Quiet {
+    spoke: bool,
+}
+
+/// The work, as far as it comes before nothing was heard for so long.
+async fn heard_within<F: Future>(patience: Duration, mut work: Pin<&mut F>) -> Result<F::Output, Quiet> {
+    let mut silence = pin!(sleep(patience));
     let mut woken: Option<Arc<Woken>> = None;
+    // The first look is ours.
+    let mut words = 0_u64;
     std::future::poll_fn(move |context| {
         let before = woken.take();
         let heard = before.as_ref().is_none_or(|before| before.heard.swap(false, Ordering::AcqRel));
@@ -73,14 +151,12 @@ pub async fn unless_silent<F: Future>(patience: Duration, work: F) -> Result<F::
                 return Poll::Ready(Ok(output));
             }
             if heard {
+                words += 1;
                 silence.as_mut().reset(Instant::now() + patience);
             }
         }
         woken = Some(known);
-        silence.as_mut().poll(context).map(|()| {
-            note_silence();
-            Err(Silence(patience))
-        })
+        silence.as_mut().poll(context).map(|()| Err(Quiet { spoke: words > 1 }))
     })
     .await
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 
+use super::opening;
+
 /// How long PostgreSQL lets a business transaction wait, work and idle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
@@ -41,13 +43,13 @@ impl Default for Timeouts {
 /// # Errors
 /// When no connection can be had.
 pub async fn begin_chore(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
-    pool.begin_with(
+    pool.begin_with(opening(
         "begin isolation level read committed read write; \
          set local statement_timeout = 60000; set local lock_timeout = 2000; \
          set local idle_in_transaction_session_timeout = 0; \
          set local tcp_user_timeout = 10000; set local tcp_keepalives_idle = 10; \
          set local tcp_keepalives_interval = 2; set local tcp_keepalives_count = 3",
-    )
+    ))
     .await
 }
 
@@ -84,7 +86,7 @@ impl Transactions {
             lock.as_millis(),
             idle.as_millis()
         );
-        Self { pool, begin, patience: timeouts.patience() }
+        Self { pool, begin: opening(&begin).0, patience: timeouts.patience() }
     }
 
     /// Begins one. Dropped without a commit, it is rolled back.

@@ -8,7 +8,7 @@
 //! acknowledgement.
 //!
 //! Deliberately absent: timeouts of apalis (PostgreSQL's cut a statement, never a commit in between; what is given up is
-//! a connection that has fallen silent, [`unless_silent`]), its retries
+//! a connection that has fallen silent, [`unless_given_up`]), its retries
 //! (a batch that fails is rolled back and its requests are still in the queue), leases, heartbeats and rescuers
 //! (locks are let go with the connection), and NOTIFY (it would cost the producers their group commit).
 
@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::{self, Limits, Turn, Worker};
 use crate::health::Health;
 use crate::metrics::{self, RetryCause};
-use crate::postgres::{Transactions, describe, note_outdated, unless_silent};
+use crate::postgres::{Silence, Transactions, describe, note_unusable, unless_given_up};
 use backend::Tick;
 use waker::{Pace, Waker};
 
@@ -80,7 +80,7 @@ pub async fn run(
             let waker = Waker::new(transactions.clone(), settings.poll, pace.clone(), health.clone());
             let worker = Turns {
                 worker: Mutex::new(Worker::new(transactions.clone(), settings.limits)),
-                patience: transactions.patience(),
+                transactions: transactions.clone(),
                 pace,
                 poll: settings.poll,
                 health: health.clone(),
@@ -98,7 +98,7 @@ pub async fn run(
         };
         monitor = monitor.register(register);
     }
-    let sorting = tokio::spawn(sort_out(transactions, shutdown.clone()));
+    let sorting = tokio::spawn(sort_out(transactions, health, shutdown.clone()));
     let outcome = monitor
         .on_event(|worker, event| {
             if let Event::Error(error) = event {
@@ -119,7 +119,7 @@ pub async fn run(
 /// What the handler of one worker works with. Its tasks run one at a time.
 struct Turns {
     worker: Mutex<Worker>,
-    patience: Duration,
+    transactions: Transactions,
     pace: Arc<Pace>,
     poll: Duration,
     health: Health,
@@ -131,7 +131,7 @@ async fn take_turn(_: Tick, turns: Data<Arc<Turns>>, context: WorkerContext) -> 
     let mut worker = turns.worker.lock().await;
     let began = Instant::now();
     while began.elapsed() < TURN && !context.is_shutting_down() && !turns.shutdown.is_cancelled() {
-        let turn = match unless_silent(turns.patience, worker.turn()).await {
+        let turn = match patiently(&turns.transactions, &turns.health, worker.turn()).await {
             Ok(turn) => turn,
             Err(silence) => {
                 // What it had in hand is committed or rolled back; whoever claims next sees which.
@@ -142,17 +142,18 @@ async fn take_turn(_: Tick, turns: Data<Arc<Turns>>, context: WorkerContext) -> 
         };
         match turn {
             Turn::Answered(_) => {
-                turns.health.reached();
+                turns.health.fit();
+                turns.health.committed();
                 turns.pace.progress();
             }
             Turn::Idle => {
-                turns.health.reached();
+                turns.health.fit();
                 // What the waker saw may be of a kind that this build has no rule for: no reason to spin.
                 turns.pace.wait(turns.poll);
                 break;
             }
             Turn::Contended => {
-                turns.health.reached();
+                turns.health.fit();
                 turns.pace.hold_up();
                 break;
             }
@@ -162,18 +163,48 @@ async fn take_turn(_: Tick, turns: Data<Arc<Turns>>, context: WorkerContext) -> 
                 turns.pace.wait(pause);
                 break;
             }
+            Turn::Unfit(pause, obstacles) => {
+                let obstacles = obstacles.join("; ");
+                if turns.health.unfit(&obstacles) {
+                    tracing::error!(%obstacles, "the database is not fit to be worked on; nothing is decided until it is");
+                }
+                turns.pace.wait(pause);
+                break;
+            }
         }
     }
     Ok(())
 }
 
+/// Work with the server that is given up when nothing is heard of it, unless it waits for a synchronous standby: then this process
+/// is not ready, and says so.
+async fn patiently<F: Future>(
+    transactions: &Transactions,
+    health: &Health,
+    work: F,
+) -> Result<F::Output, Silence> {
+    let mut waited = false;
+    let tell = |waiting| {
+        waited = true;
+        let why = format!("{waiting} commits wait for a synchronous standby");
+        if health.waits(&why) {
+            tracing::error!(waiting, "commits wait for a synchronous standby; this process waits with them");
+        }
+    };
+    let outcome = unless_given_up(transactions.pool(), transactions.patience(), work, tell).await;
+    if waited {
+        health.committed();
+    }
+    outcome
+}
+
 /// Lets requests into the queue, and out of it, as their time and the pauses say.
-async fn sort_out(transactions: Transactions, shutdown: CancellationToken) {
+async fn sort_out(transactions: Transactions, health: Health, shutdown: CancellationToken) {
     let mut every = tokio::time::interval(SORT_OUT_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while shutdown.run_until_cancelled(every.tick()).await.is_some() {
         loop {
-            match unless_silent(transactions.patience(), batch::sort_out(&transactions)).await {
+            match patiently(&transactions, &health, batch::sort_out(&transactions)).await {
                 Ok(Ok(0)) => break,
                 Ok(Ok(moved)) => tracing::debug!(moved, "requests moved into or out of the queue"),
                 Err(silence) => {
@@ -181,7 +212,7 @@ async fn sort_out(transactions: Transactions, shutdown: CancellationToken) {
                     break;
                 }
                 Ok(Err(error)) => {
-                    note_outdated(&error);
+                    note_unusable(&error);
                     tracing::debug!(error = %describe(&error), "the queue could not be sorted out");
                     break;
                 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::health::Health;
-use crate::postgres::{Transactions, unless_silent};
+use crate::postgres::{Transactions, retire_connections, unless_silent};
 
 /// The first pause when everything that is ready is held by others; it doubles while that lasts.
 const SHORTEST_HOLD_UP: Duration = Duration::from_millis(2);
@@ -75,15 +75,22 @@ impl Waker {
             let look = sqlx::query_scalar!(
                 // By the order of an index, not `exists`: among millions of answered requests that could be a scan.
                 r#"-- queue.anything_ready
-                   select (select r.seq from seatkeeper.requests r where r.status = 'queued' and r.hold is null
+                   select case when not pg_catalog.pg_is_in_recovery() then (
+                       (select r.seq from seatkeeper.requests r where r.status = 'queued' and r.hold is null
                            order by r.kind, r.seq limit 1) is not null
                        or (select m.mark_id from seatkeeper.fill_marks m where m.retry_at is null
-                           order by m.semester_id, m.mark_id limit 1) is not null as "ready!""#
+                           order by m.semester_id, m.mark_id limit 1) is not null) end as ready"#
             )
             .persistent(false) // Planned anew: a plan from when the table was empty reads all of it.
             .fetch_one(self.transactions.pool());
             match unless_silent(self.transactions.patience(), look).await {
-                Ok(Ok(ready)) => {
+                // It shows what is ready, and lets nobody answer it. The address may lead elsewhere by now.
+                Ok(Ok(None)) => {
+                    self.health.lost();
+                    retire_connections();
+                    tracing::debug!("this connection leads to a standby, and is closed");
+                }
+                Ok(Ok(Some(ready))) => {
                     self.health.reached();
                     if ready {
                         return;

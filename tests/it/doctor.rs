@@ -76,7 +76,7 @@ async fn the_last_roll_call_is_told() {
     assert!(finding.level == Level::Ok && finding.what.contains("2 invariants hold"), "{finding:?}");
     db.roll_call(&[]).await;
     let finding = found(&db, "roll call").await;
-    assert!(finding.level == Level::Ok && finding.what.contains("all 17 invariants hold"), "{finding:?}");
+    assert!(finding.level == Level::Ok && finding.what.contains("all 18 invariants hold"), "{finding:?}");
     db.run("update seatkeeper.invariant_runs set finished_at = now() - interval '9 days'").await;
     assert_eq!(found(&db, "roll call").await.level, Level::Warning);
     db.run("alter table seatkeeper.attendance rename to presence").await;

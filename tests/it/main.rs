@@ -21,6 +21,7 @@ mod import;
 mod interleavings;
 mod invariants;
 mod lanes;
+mod life;
 mod lost_words;
 mod metrics;
 mod migrations;

@@ -75,7 +75,7 @@ async fn of_10_000_requests_for_100_places_the_first_100_to_arrive_are_applied()
                             }
                         }
                         Turn::Contended => tokio::task::yield_now().await,
-                        Turn::Again(_) | Turn::Away(_) => {}
+                        Turn::Again(_) | Turn::Away(_) | Turn::Unfit(..) => {}
                     }
                 }
             })

@@ -46,7 +46,7 @@ pub async fn answer(pool: &PgPool, limit: usize, workers: usize, enough: usize) 
                     Turn::Idle => break,
                     Turn::Contended => tokio::time::sleep(HELD_UP).await,
                     Turn::Again(pause) => tokio::time::sleep(pause).await,
-                    Turn::Away(_) => {
+                    Turn::Away(_) | Turn::Unfit(..) => {
                         return Err(Failure::unable("the server went away during a measurement"));
                     }
                 }
@@ -93,7 +93,9 @@ impl Steady {
                 }
                 Turn::Idle | Turn::Contended => tokio::time::sleep(HELD_UP).await,
                 Turn::Again(pause) => tokio::time::sleep(pause).await,
-                Turn::Away(_) => return Err(Failure::unable("the server went away during a measurement")),
+                Turn::Away(_) | Turn::Unfit(..) => {
+                    return Err(Failure::unable("the server went away during a measurement"));
+                }
             }
         }
         Ok(done)

@@ -230,6 +230,7 @@ impl Outcome {
                 (answered.failed, "failed"),
                 (answered.cancelled, "cancelled"),
                 (answered.waiting, "not answered yet"),
+                (answered.gone, "gone"),
             ];
             let figures = figures.iter().filter(|(count, _)| *count > 0);
             let figures: Vec<String> = figures.map(|(count, what)| format!("{count} {what}")).collect();

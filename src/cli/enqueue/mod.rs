@@ -117,6 +117,13 @@ impl Enqueue {
     }
 
     fn verdict(&self, answered: &Answered, waiting: &str) -> Result<Exit, Failure> {
+        if answered.gone > 0 {
+            return Err(Failure::unable(format!(
+                "{} requests were in the database and are gone: it went back, to a backup or to a standby that lacked them. Send \
+                 them again, with the same IDs",
+                answered.gone
+            )));
+        }
         if answered.waiting > 0 {
             let timeout = humantime::format_duration(self.timeout);
             return Err(Failure::unable(format!(

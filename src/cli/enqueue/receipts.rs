@@ -27,6 +27,8 @@ pub struct Answered {
     pub cancelled: u64,
     /// Not answered yet.
     pub waiting: u64,
+    /// Sent, and not there any more.
+    pub gone: u64,
 }
 
 impl Answered {
@@ -82,16 +84,24 @@ pub async fn await_all(
     let (began, mut fruitless) = (Instant::now(), 0);
     while !waiting.is_empty() {
         let asked: Vec<Uuid> = waiting.drain(..waiting.len().min(CHUNK)).collect();
-        let receipts = match receipts(pool, &asked).await {
-            Ok(receipts) => receipts,
-            // They are in; whether the database is away for a moment does not matter.
+        let known = match receipts(pool, &asked).await {
+            Ok(receipts) => Some(receipts),
+            // They were in; whether the database is away for a moment does not matter.
             Err(error) if ErrorClass::of(&error) == ErrorClass::Connection && began.elapsed() < timeout => {
                 tracing::debug!(error = %describe(&error), "receipts could not be read");
-                Vec::new()
+                None
             }
             Err(error) => return Err(error.into()),
         };
+        let is_known = known.is_some();
+        let receipts = known.unwrap_or_default();
+        let there = |id| !is_known || receipts.iter().any(|receipt| receipt.request_id == id);
         let mut done = HashSet::new();
+        for lost in asked.iter().filter(|id| !there(**id)) {
+            answered.gone += 1;
+            done.insert(*lost);
+            bar.suspend(|| eprintln!("seatkeeper: request {lost} is gone from the database"));
+        }
         for receipt in receipts.iter().filter(|receipt| receipt.status.is_final()) {
             answered.count(receipt);
             done.insert(receipt.request_id);

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use seatkeeper::postgres::ErrorClass;
+use seatkeeper::postgres::{ErrorClass, opening};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sqlx::types::Json;
@@ -28,7 +28,7 @@ const CHUNK: usize = 500;
 /// How often work is begun again that others were in the way of.
 const ATTEMPTS: u32 = 5;
 /// Whoever holds a row for longer than the lock timeout is waited for by beginning again, not by holding more rows.
-const BEGIN: &str = "begin isolation level read committed; set local lock_timeout = '3s'; \
+const BEGIN: &str = "begin isolation level read committed read write; set local lock_timeout = '3s'; \
                      set local statement_timeout = '60s'";
 
 /// How many rows were what.
@@ -128,7 +128,7 @@ async fn transaction(
     manner: Manner,
     progress: &impl Fn(usize),
 ) -> sqlx::Result<Written> {
-    let mut transaction = pool.begin_with(BEGIN).await?;
+    let mut transaction = pool.begin_with(opening(BEGIN)).await?;
     let (mut written, mut done) = (Written::default(), 0);
     let at_a_time = if table.moves_as_a_whole { rows.len().max(1) } else { CHUNK };
     for chunk in rows.chunks(at_a_time) {

@@ -22,10 +22,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
+use sqlx::postgres::PgConnectOptions;
+
 use rewriting::Rewriting;
 
 /// The relays of this process: where they lead, and their ports.
 static RELAYS: Mutex<Option<HashMap<(String, u16), u16>>> = Mutex::new(None);
+/// Where all of them listen.
+pub(super) const HOST: &str = "127.0.0.1";
 /// The pause after a connection could not be accepted: no file descriptor is free, most likely.
 const BREATH: Duration = Duration::from_millis(50);
 /// More than any message has; the server sets the same limit.
@@ -53,6 +57,13 @@ pub(super) fn port_to(host: &str, port: u16) -> io::Result<u16> {
         .spawn(move || runtime.block_on(accept(listener, to)))?;
     relays.insert(target, own);
     Ok(own)
+}
+
+/// Whether these lead through a relay of this process.
+pub(super) fn leads(options: &PgConnectOptions) -> bool {
+    let relays = RELAYS.lock().unwrap_or_else(PoisonError::into_inner);
+    options.get_host() == HOST
+        && relays.as_ref().is_some_and(|relays| relays.values().any(|port| *port == options.get_port()))
 }
 
 async fn accept(listener: Listener, target: (String, u16)) {

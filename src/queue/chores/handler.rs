@@ -39,7 +39,7 @@ pub(super) async fn handle(payload: serde_json::Value, chores: Data<Arc<Chores>>
     match serde_json::from_value::<Task>(payload) {
         Ok(task) => {
             if let Err(error) = chores.run(task).await {
-                postgres::note_outdated(&error);
+                postgres::note_unusable(&error);
                 tracing::warn!(
                     chore = task.chore.as_str(), slot = %task.slot, error = %describe(&error),
                     "a chore was broken off; it is taken up again"
@@ -96,7 +96,7 @@ impl Chores {
                 storage::push(&mut held, task.next(), 0.0).await?;
             }
             Err(error) => {
-                postgres::note_outdated(&error);
+                postgres::note_unusable(&error);
                 let pause = 2_u32.saturating_pow(task.step.min(16)).min(LONGEST_PAUSE);
                 tracing::warn!(
                     chore = task.chore.as_str(), slot = %task.slot, error = %describe(&error),

@@ -30,7 +30,7 @@ use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::postgres::{describe, note_outdated, retire_connections};
+use crate::postgres::{describe, note_unusable, retire_connections};
 use crate::schedule::clock::Clock;
 use crate::schedule::{self, Plan};
 use handler::Chores;
@@ -70,7 +70,7 @@ pub async fn run(
         match schedule::keep(&pool, &settings.plan).await {
             Ok(()) => break,
             Err(error) => {
-                note_outdated(&error);
+                note_unusable(&error);
                 tracing::warn!(error = %describe(&error), "the schedule could not be written down");
             }
         }
@@ -96,7 +96,7 @@ async fn look_when_told(pool: &PgPool, look: &Notify, shutdown: &CancellationTok
         // Told to stop, it does not wait for a connection that has fallen silent; what it was at is rolled back.
         let Some(looked) = shutdown.run_until_cancelled(tick(pool)).await else { return };
         if let Err(error) = &looked {
-            note_outdated(error);
+            note_unusable(error);
         }
         match looked {
             Ok(()) => away = false,
@@ -114,7 +114,7 @@ async fn work(pool: &PgPool, chores: &Arc<Chores>, drain: Duration, shutdown: &C
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     for restart in 0_u64.. {
         if let Err(error) = storage::sweep(pool).await {
-            note_outdated(&error);
+            note_unusable(&error);
             tracing::debug!(error = %describe(&error), "the queue of chores could not be swept");
         }
         // A name is never used twice, by no process and no restart.

@@ -162,7 +162,7 @@ async fn waiting_prints_the_receipts_and_tells_good_news_from_bad() {
     assert_eq!(
         last_line(&output)["answered"],
         json!({
-            "applied": 700, "refused": 0, "failed": 0, "cancelled": 0, "waiting": 0
+            "applied": 700, "refused": 0, "failed": 0, "cancelled": 0, "waiting": 0, "gone": 0
         })
     );
     let mixed = format!("{}\n{}\n{}", grant(1), grant(99), grant(2));

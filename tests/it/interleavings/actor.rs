@@ -152,6 +152,7 @@ async fn turns(pool: PgPool, most: usize) -> String {
             Turn::Contended => ("contended", true),
             Turn::Again(_) => ("again", true),
             Turn::Away(_) => ("away", true),
+            Turn::Unfit(..) => ("unfit", false),
         };
         ended.push(word);
         if !goes_on {

@@ -12,6 +12,10 @@ use sqlx::{AssertSqlSafe, Connection};
 
 use crate::support::TestDb;
 
+/// Rows that are written by hand have numbers which no sequence has given: each is put ahead of them.
+const AHEAD: &str = "do $$ declare repair text; begin
+    for repair in select b.repair from seatkeeper.sequences_behind() b loop execute repair; end loop; end $$";
+
 /// A file of the folder.
 struct Counterexample {
     invariant: String,
@@ -59,6 +63,7 @@ impl Counterexample {
     async fn play(&self) -> Result<(), String> {
         let db = TestDb::new().await;
         db.run(self.part("given")).await;
+        db.run(AHEAD).await;
         holds(&db, "given").await?;
         if !self.guard.starts_with("none") {
             let refused = refusal(&db, self.part("breach")).await;
@@ -68,6 +73,9 @@ impl Counterexample {
         }
         db.run(self.part("drop")).await;
         db.run(self.part("breach")).await;
+        if self.invariant != "INV-10" {
+            db.run(AHEAD).await;
+        }
 
         let run = db.roll_call(&[]).await;
         let violated: BTreeSet<String> = not_holding(&run.results).collect();

@@ -10,7 +10,7 @@ use crate::support::http::get;
 use crate::support::{Process, TestDb, until, verb};
 
 /// What other people's systems rely on: a name that is missing here has been given up, and that is not ours to do.
-const ALERTS: [&str; 14] = [
+const ALERTS: [&str; 15] = [
     "SeatkeeperAuditTrailGap",
     "SeatkeeperAuditTrailNewRows",
     "SeatkeeperConstraintHit",
@@ -22,11 +22,12 @@ const ALERTS: [&str; 14] = [
     "SeatkeeperInvariantViolated",
     "SeatkeeperPaused",
     "SeatkeeperQueueStalled",
+    "SeatkeeperReplicationUnsafe",
     "SeatkeeperRequestsFailed",
     "SeatkeeperRetryStorm",
     "SeatkeeperWatchdog",
 ];
-const METRICS: [&str; 19] = [
+const METRICS: [&str; 20] = [
     "seatkeeper_batch_duration_seconds",
     "seatkeeper_batch_retries_total",
     "seatkeeper_batch_size",
@@ -42,6 +43,7 @@ const METRICS: [&str; 19] = [
     "seatkeeper_paused",
     "seatkeeper_queue_depth",
     "seatkeeper_queue_oldest_ready_age_seconds",
+    "seatkeeper_replication_waits",
     "seatkeeper_request_latency_seconds",
     "seatkeeper_requests_total",
     "seatkeeper_schedule_due_slot_timestamp_seconds",

@@ -78,7 +78,7 @@ async fn work_crosswise(quick: &PgPool) -> usize {
                     Turn::Answered(report) => answered += report.told.len(),
                     Turn::Idle => return (answered, again),
                     Turn::Contended => tokio::task::yield_now().await,
-                    Turn::Again(_) | Turn::Away(_) => again += 1,
+                    Turn::Again(_) | Turn::Away(_) | Turn::Unfit(..) => again += 1,
                 }
             }
         })

@@ -80,7 +80,7 @@ async fn race_11_users_who_swap_semesters_crosswise_are_all_answered_and_no_dead
                     Turn::Answered(report) => answered += report.told.len(),
                     Turn::Idle => return (answered, again),
                     Turn::Contended => tokio::task::yield_now().await,
-                    Turn::Again(_) | Turn::Away(_) => again += 1,
+                    Turn::Again(_) | Turn::Away(_) | Turn::Unfit(..) => again += 1,
                 }
             }
         })

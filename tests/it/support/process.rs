@@ -46,12 +46,17 @@ impl Process {
     /// Awaits a line of its log that contains this text, and gives it.
     pub fn await_log(&self, text: &str) -> String {
         let began = std::time::Instant::now();
+        let mut logged = Vec::new();
         loop {
             let left = PATIENCE.saturating_sub(began.elapsed());
-            let line = self.log.recv_timeout(left).unwrap_or_else(|_| panic!("never logged: {text}"));
+            let line = self
+                .log
+                .recv_timeout(left)
+                .unwrap_or_else(|_| panic!("never logged: {text}, but: {}", logged.join("\n")));
             if line.contains(text) {
                 return line;
             }
+            logged.push(line);
         }
     }
 

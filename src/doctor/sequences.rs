@@ -1,0 +1,30 @@
+//! Whether every sequence is ahead of all numbers that are stored.
+
+use sqlx::PgConnection;
+
+use super::Finding;
+
+pub(super) async fn finding(connection: &mut PgConnection) -> sqlx::Result<Finding> {
+    let behind = sqlx::query!(
+        r#"-- doctor.sequences
+           select s.sequence as "sequence!", s.next as "next!", s.stored as "stored!", s.repair as "repair!"
+           from seatkeeper.sequences_behind() s order by s.sequence"#
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(if behind.is_empty() {
+        Finding::ok("sequences", "all are ahead of what is stored")
+    } else {
+        let what =
+            behind.iter().map(|row| format!("{} is at {}, {} is stored", row.sequence, row.next, row.stored));
+        let todo = behind.iter().map(|row| format!("`{}`", row.repair));
+        Finding::problem(
+            "sequences",
+            format!(
+                "{}: numbers would be given twice, so nothing is decided",
+                what.collect::<Vec<_>>().join("; ")
+            ),
+            format!("{}; workers go on by themselves then", todo.collect::<Vec<_>>().join(", ")),
+        )
+    })
+}
