@@ -17,13 +17,14 @@ const A_PASS: i64 = 2_000;
 pub async fn sort_out(transactions: &Transactions) -> sqlx::Result<u64> {
     let pending = sqlx::query_scalar!(
         r#"-- hold.pending
-           select (select r.run_at <= statement_timestamp() from seatkeeper.requests r
+           select current_setting('session_replication_role') = 'origin' -- else the trigger that marks what returns is silent
+              and ((select r.run_at <= statement_timestamp() from seatkeeper.requests r
                    where r.status = 'queued' and r.hold = 'scheduled' order by r.run_at limit 1) is true
                or (select r.seq from seatkeeper.requests r
                    where r.status = 'queued' and r.hold = 'paused' order by r.kind, r.seq limit 1) is not null
                or (select m.retry_at <= statement_timestamp() from seatkeeper.fill_marks m
                    where m.retry_at is not null order by m.retry_at limit 1) is true
-               or exists (select from seatkeeper.pauses where kind is not null) as "pending!""#
+               or exists (select from seatkeeper.pauses where kind is not null)) as "pending!""#
     )
     // Planned anew: a plan from when the table was empty reads all of it.
     .persistent(false)

@@ -1,5 +1,7 @@
 //! A batch: hundreds of requests answered in one transaction.
 //!
+//! 0. **Look where this is** ([`Place`]): in another database than before, nothing that is remembered counts, and whether it is
+//!    fit to be worked on has to be found out first.
 //! 1. **Claim** ([`claim`]): lock lanes, then read what is ready in them, in order of arrival.
 //! 2. **Prefetch** ([`gather`]): lock the sessions, then the users, ascending; read, after locking, every row that is needed.
 //! 3. **Decide** ([`crate::decide`]): plain Rust, one request after the other, on the rows in memory.
@@ -30,7 +32,7 @@ use uuid::Uuid;
 
 use crate::decide::{DecideError, World};
 use crate::failpoint::fail_point;
-use crate::postgres::{ErrorClass, Transactions};
+use crate::postgres::{ErrorClass, Place, Transactions, obstacles};
 use claim::{Cursor, Floors, Mark, Waiting};
 use gather::Barred;
 use needs::Needs;
@@ -63,6 +65,9 @@ pub enum BatchError {
     /// The database holds what its constraints rule out.
     #[error("inconsistent database: {0}")]
     Inconsistent(String),
+    /// Nothing was even looked for: answers would be wrong in this database.
+    #[error("the database is not fit to be worked on: {}", .0.join("; "))]
+    Unfit(Vec<String>),
 }
 
 impl BatchError {
@@ -87,6 +92,13 @@ struct Order {
     refuse: Option<(Uuid, Reason)>,
     /// How many waiters more than can get a place are read of a waitlist: some may turn out to be gone.
     window: usize,
+}
+
+impl Order {
+    /// The same without what another database has taught.
+    fn without_memory(&self) -> Self {
+        Self { cursor: Cursor::default(), refuse: None, ..self.clone() }
+    }
 }
 
 /// What became of one request, for the metrics.
@@ -167,22 +179,32 @@ struct Claim {
     contended: bool,
 }
 
+/// What a worker remembers of the database that it was at last.
+#[derive(Debug, Default)]
+struct Memory {
+    /// Where that was; `None` = nowhere yet, or the connection was lost.
+    place: Option<Place>,
+    /// Whether that was another database than the one before.
+    has_moved: bool,
+    floors: Floors,
+}
+
 /// Claims, decides and commits one batch.
-async fn execute(transactions: &Transactions, order: &Order, floors: &mut Floors) -> Result<Done, Failure> {
+async fn execute(transactions: &Transactions, order: &Order, memory: &mut Memory) -> Result<Done, Failure> {
     let mut contents = Contents::default();
-    let outcome = attempt(transactions, order, floors, &mut contents).await;
+    let outcome = attempt(transactions, order, memory, &mut contents).await;
     outcome.map_err(|error| Failure { error, contents })
 }
 
 async fn attempt(
     transactions: &Transactions,
     order: &Order,
-    floors: &mut Floors,
+    memory: &mut Memory,
     contents: &mut Contents,
 ) -> Result<Done, BatchError> {
     let mut open = Open(Some(transactions.begin().await?));
     fail_point!("batch.begun");
-    let outcome = work(&mut open, order, floors, contents).await;
+    let outcome = work(&mut open, order, memory, contents).await;
     // Not left to the drop, which only gets to it when the connection is used next: until then the lanes would look
     // busy to everybody, ourselves included.
     if let Some(left) = open.0.take()
@@ -212,13 +234,25 @@ impl Open {
 async fn work(
     open: &mut Open,
     order: &Order,
-    floors: &mut Floors,
+    memory: &mut Memory,
     contents: &mut Contents,
 ) -> Result<Done, BatchError> {
     let started = Instant::now();
     let connection = open.connection()?;
 
-    let mut claim = claim_batch(connection, order, floors).await?;
+    // In the transaction itself: behind a pooler the one before may have been on another server.
+    let place = Place::look(connection).await?;
+    let elsewhere = memory.place.as_ref().is_none_or(|before| !place.continues(before));
+    if elsewhere {
+        *memory = Memory { has_moved: memory.place.is_some(), ..Memory::default() };
+        let obstacles = obstacles(connection).await?;
+        if !obstacles.is_empty() {
+            return Err(BatchError::Unfit(obstacles));
+        }
+    }
+    memory.place = Some(place);
+    let order = &if elsewhere { order.without_memory() } else { order.clone() };
+    let mut claim = claim_batch(connection, order, &mut memory.floors).await?;
     *contents = Contents::of(&claim);
     if claim.batch.is_empty() && claim.marks.is_empty() {
         return Ok(if claim.contended { Done::Contended(claim.next) } else { Done::Nothing(claim.next) });

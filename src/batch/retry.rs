@@ -7,6 +7,7 @@
 //! | lock timeout | for a few seconds nobody waits for locked users: lanes that need one are left out |
 //! | server away, or unable to write | again, with growing patience; never an attempt of any request |
 //! | a connection that remembers an older schema | again, on a new one; never an attempt either |
+//! | a database in which answers would be wrong | nothing, until it is put right |
 //! | anything else | half as many requests, until the one at fault is alone |
 //!
 //! A request that fails alone gets an attempt and a later `run_at`, and is `failed` when its budget is spent; when a
@@ -21,8 +22,8 @@ use rand::Rng;
 use seatkeeper_jobs::{Kind, Reason};
 use uuid::Uuid;
 
-use super::claim::{Cursor, Floors};
-use super::{BatchError, Contents, Done, Failure, Order, Report, Told, execute};
+use super::claim::Cursor;
+use super::{BatchError, Contents, Done, Failure, Memory, Order, Report, Told, execute};
 use crate::decide::DecideError;
 use crate::failpoint::fail_point;
 use crate::metrics::{self, RetryCause};
@@ -106,7 +107,7 @@ pub struct Worker {
     transactions: Transactions,
     limits: Limits,
     cursor: Cursor,
-    floors: Floors,
+    memory: Memory,
     /// Whether every pass since the beginning of the ring of lanes found nothing.
     found_nothing: bool,
     limit: usize,
@@ -125,7 +126,7 @@ impl Worker {
             transactions,
             limits,
             cursor: Cursor::default(),
-            floors: Floors::default(),
+            memory: Memory::default(),
             found_nothing: false,
             limit,
             cautious_until: None,
@@ -148,7 +149,15 @@ impl Worker {
             refuse: self.refuse,
             window: self.window,
         };
-        match execute(&self.transactions, &order, &mut self.floors).await {
+        let outcome = execute(&self.transactions, &order, &mut self.memory).await;
+        if std::mem::take(&mut self.memory.has_moved) {
+            tracing::info!(
+                "the database is another one than before; what was remembered of that is forgotten"
+            );
+            // Other connections of this process may lead to the one before.
+            retire_connections();
+        }
+        match outcome {
             Ok(done) => self.accept(done),
             Err(failure) => self.recover(failure, cautious).await,
         }
@@ -189,6 +198,10 @@ impl Worker {
         let class = error.class();
         self.found_nothing = false;
         self.troubles = self.troubles.saturating_add(1);
+        let error = match error {
+            BatchError::Unfit(obstacles) => return Turn::Unfit(self.pause(), obstacles),
+            error => error,
+        };
         let cause = cause(&error, &class);
         metrics::batch_retried(cause);
         if let ErrorClass::Constraint(name) = &class {
@@ -205,6 +218,11 @@ impl Worker {
         match class {
             ErrorClass::Deadlock | ErrorClass::Serialization => Turn::Again(self.pause()),
             ErrorClass::Connection | ErrorClass::Environment | ErrorClass::ReadOnly => {
+                // Whoever answers next may be another server, further back.
+                self.memory = Memory::default();
+                if let BatchError::Database(error) = &error {
+                    note_unusable(error);
+                }
                 Turn::Away(self.pause())
             }
             ErrorClass::Outdated => {
