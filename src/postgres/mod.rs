@@ -1,5 +1,6 @@
 //! PostgreSQL: the pool, business transactions, error classes, migrations, roles, the way through a pooler, and the embedded server.
 
+mod distrust;
 pub mod embedded;
 mod error;
 mod outdated;
@@ -9,11 +10,15 @@ mod roles;
 mod schema;
 mod silence;
 mod transaction;
+mod url;
 
+pub use distrust::{Distrust, distrust};
 pub use error::{ErrorClass, describe};
 pub use outdated::{note_outdated, retire_connections};
 pub use pool::{connect_options, pool};
+pub use relay::host_behind;
 pub use roles::{ROLES, ROLES_SQL, apply_roles};
 pub use schema::{MIGRATOR, Schema, migrate, needed, schema};
 pub use silence::{Silence, note_silence, unless_silent};
 pub use transaction::{Timeouts, Transactions, begin_chore};
+pub use url::{Place, UnusableUrl};
