@@ -2,6 +2,7 @@
 //!
 //! It only reads. Each finding is of the moment.
 
+mod connection;
 mod fills;
 mod guards;
 mod queue;
@@ -62,6 +63,7 @@ pub async fn examine(pool: &PgPool, workers: u16) -> sqlx::Result<Vec<Finding>> 
     let schema = postgres::schema(pool).await?;
     let mut connection = pool.acquire().await?;
     let mut findings = vec![schema_finding(schema)];
+    findings.push(connection::finding(&mut connection, &pool.connect_options()).await?);
     findings.extend(server::findings(&mut connection, workers).await?);
     // Half a schema has nothing to be compared with.
     if matches!(schema, Schema::Usable { .. }) {
