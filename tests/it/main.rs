@@ -38,3 +38,4 @@ mod schedule;
 mod support;
 mod surroundings;
 mod tidy;
+mod urls;
