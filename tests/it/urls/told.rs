@@ -1,5 +1,6 @@
 //! The doctor tells as whom, over what, and to whom it is connected.
 
+use seatkeeper::postgres::apply_roles;
 use serde_json::Value;
 
 use super::certificates::{Authority, Holds, TlsServer};
@@ -64,6 +65,7 @@ async fn the_doctor_says_as_whom_it_is_connected() {
     let user: String = db.value("select session_user::text").await;
     let (level, text) = connection(&db.direct).await;
     assert!(level == "ok" && text.contains(&format!("as {user} on this machine")), "{text}");
+    apply_roles(&db.pool).await.unwrap();
     let (level, text) = connection(&db.url_as("seatkeeper_monitor")).await;
     assert!(level == "ok" && text.contains("with the rights of seatkeeper_monitor"), "{text}");
 }
