@@ -12,7 +12,7 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
-use crate::support::seatkeeper;
+use crate::support::{PATIENCE, seatkeeper};
 
 /// How a verb ended.
 #[derive(Debug)]
@@ -28,7 +28,10 @@ async fn ended(verb: &[&str], url: &str, environment: &[(&str, &str)]) -> Ended 
     command.args(verb).env("DATABASE_URL", url).env("HOME", "/nonexistent");
     command.envs(environment.iter().copied());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let done = Command::from(command).kill_on_drop(true).spawn().unwrap().wait_with_output().await.unwrap();
+    let child = Command::from(command).kill_on_drop(true).spawn().unwrap();
+    // `run` would go on with a URL that it takes.
+    let done = tokio::time::timeout(PATIENCE, child.wait_with_output()).await;
+    let done = done.unwrap_or_else(|_| panic!("{verb:?} does not end")).unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Ended { code: done.status.code().unwrap(), output: text(done.stdout), complaint: text(done.stderr) }
 }

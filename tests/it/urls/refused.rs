@@ -200,7 +200,7 @@ async fn a_line_of_a_password_file_is_not_logged() {
     let db = TestDb::new().await;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("passwords");
-    std::fs::write(&file, format!("localhost:5432:{SECRET}\n")).unwrap();
+    std::fs::write(&file, format!("*:*:{SECRET}\n")).unwrap();
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let (_, rest) = db.direct.split_once('@').unwrap();
     let ended = asked(
