@@ -1,6 +1,6 @@
 //! A batch: hundreds of requests answered in one transaction.
 //!
-//! 0. **Look where this is** ([`Place`]): in another database than before, nothing that is remembered counts, and whether it is
+//! 0. **Look where this is** ([`Position`]): in another database than before, nothing that is remembered counts, and whether it is
 //!    fit to be worked on has to be found out first.
 //! 1. **Claim** ([`claim`]): lock lanes, then read what is ready in them, in order of arrival.
 //! 2. **Prefetch** ([`gather`]): lock the sessions, then the users, ascending; read, after locking, every row that is needed.
@@ -32,7 +32,7 @@ use uuid::Uuid;
 
 use crate::decide::{DecideError, World};
 use crate::failpoint::fail_point;
-use crate::postgres::{ErrorClass, Place, Transactions, obstacles};
+use crate::postgres::{ErrorClass, Position, Transactions, obstacles};
 use claim::{Cursor, Floors, Mark, Waiting};
 use gather::Barred;
 use needs::Needs;
@@ -183,7 +183,7 @@ struct Claim {
 #[derive(Debug, Default)]
 struct Memory {
     /// Where that was; `None` = nowhere yet, or the connection was lost.
-    place: Option<Place>,
+    position: Option<Position>,
     /// Whether that was another database than the one before.
     has_moved: bool,
     floors: Floors,
@@ -241,16 +241,16 @@ async fn work(
     let connection = open.connection()?;
 
     // In the transaction itself: behind a pooler the one before may have been on another server.
-    let place = Place::look(connection).await?;
-    let elsewhere = memory.place.as_ref().is_none_or(|before| !place.continues(before));
+    let position = Position::look(connection).await?;
+    let elsewhere = memory.position.as_ref().is_none_or(|before| !position.continues(before));
     if elsewhere {
-        *memory = Memory { has_moved: memory.place.is_some(), ..Memory::default() };
+        *memory = Memory { has_moved: memory.position.is_some(), ..Memory::default() };
         let obstacles = obstacles(connection).await?;
         if !obstacles.is_empty() {
             return Err(BatchError::Unfit(obstacles));
         }
     }
-    memory.place = Some(place);
+    memory.position = Some(position);
     let order = &if elsewhere { order.without_memory() } else { order.clone() };
     let mut claim = claim_batch(connection, order, &mut memory.floors).await?;
     *contents = Contents::of(&claim);

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 use seatkeeper::postgres::embedded::{Embedded, Options};
-use seatkeeper::postgres::{self, ErrorClass, Schema};
+use seatkeeper::postgres::{self, ErrorClass, Schema, UnusableUrl};
 use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
 
 use super::Failure;
 
@@ -16,7 +17,9 @@ const CLOSES_WITHIN: Duration = Duration::from_secs(5);
 /// The flags that say which.
 #[derive(Debug, Clone, Args)]
 pub struct DatabaseFlags {
-    /// The database: postgres://user:password@host/name
+    /// The database: postgres://user:password@host/name?sslmode=verify-full. Another machine is reached
+    /// encrypted; sslmode=verify-full (and sslrootcert=FILE, where no public authority issued its certificate)
+    /// has it prove who it is, and only sslmode=disable does without encryption
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
     /// Work on an embedded PostgreSQL of this machine instead, kept in the data directory
@@ -76,9 +79,7 @@ impl DatabaseFlags {
         match (&self.database_url, self.embedded) {
             (_, true) => Database::embedded(&self.data_dir, connections).await,
             (Some(url), false) => {
-                let options = postgres::connect_options(url).map_err(|error| {
-                    Failure::usage(format!("--database-url (or DATABASE_URL) is no database URL: {error}"))
-                })?;
+                let options = connect_options(url)?;
                 Ok(Database { pool: postgres::pool_set_up(options, connections), embedded: None })
             }
             (None, false) => Err(Failure::usage(
@@ -93,6 +94,16 @@ impl DatabaseFlags {
         usable(postgres::schema(&database.pool).await?)?;
         Ok(database)
     }
+}
+
+/// Reads what --database-url says.
+pub fn connect_options(url: &str) -> Result<PgConnectOptions, Failure> {
+    postgres::connect_options(url).map_err(|error| match error {
+        UnusableUrl::NotUnderstood(why) => {
+            Failure::usage(format!("--database-url (or DATABASE_URL) cannot be used: {why}"))
+        }
+        UnusableUrl::NoRelay(_) => Failure::unable(error.to_string()),
+    })
 }
 
 /// Refuses a schema that is older than this build needs.
@@ -116,6 +127,9 @@ pub fn usable(schema: Schema) -> Result<(), Failure> {
 
 /// Why the database could not be used, and what to look at when it could not even be reached.
 pub fn refusal(error: &sqlx::Error) -> String {
+    if let Some(distrust) = postgres::distrust(error) {
+        return format!("the server is there, but not trusted: {}; {}", distrust.what, distrust.todo);
+    }
     let words = postgres::describe(error);
     match ErrorClass::of(error) {
         ErrorClass::Connection => {

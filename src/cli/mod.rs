@@ -22,6 +22,12 @@ mod words;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// Who reads password files (`~/.pgpass`) and tells of it.
+const PASSWORD_FILE: &str = "sqlx_postgres::options::pgpass";
 
 /// How a verb ends, as its exit code says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,9 +192,13 @@ pub fn main() -> ExitCode {
 
 fn start_log(format: LogFormat, directives: &str) {
     let filter = tracing_subscriber::EnvFilter::builder().parse_lossy(directives);
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line of a password file that sqlx does not understand is shown by it, password and all.
+    let no_passwords =
+        filter_fn(|event| event.target() != PASSWORD_FILE || event.fields().field("line").is_none());
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = tracing_subscriber::registry().with(filter).with(no_passwords);
     match format {
-        LogFormat::Pretty => log.init(),
-        LogFormat::Json => log.json().init(),
+        LogFormat::Pretty => log.with(lines).init(),
+        LogFormat::Json => log.with(lines.json()).init(),
     }
 }

@@ -8,7 +8,7 @@ use seatkeeper::batch::Limits;
 use seatkeeper::health::Health;
 use seatkeeper::http::{self, Pages};
 use seatkeeper::metrics::{self, SharedState};
-use seatkeeper::postgres::{self, ErrorClass, Timeouts, Transactions};
+use seatkeeper::postgres::{self, Distrust, ErrorClass, Timeouts, Transactions};
 use seatkeeper::queue::{self, chores};
 use seatkeeper::schedule::{self, Plan, Timetable};
 use sqlx::PgPool;
@@ -264,7 +264,7 @@ async fn wait_for_schema(
     shutdown: &CancellationToken,
     decides: bool,
 ) -> Result<Option<()>, Failure> {
-    let mut waiting = false;
+    let mut told = None;
     loop {
         match shutdown.run_until_cancelled(postgres::schema(pool)).await {
             None => return Ok(None),
@@ -277,11 +277,21 @@ async fn wait_for_schema(
                 return Ok(Some(()));
             }
             Some(Err(error)) => {
-                if !matches!(ErrorClass::of(&error), ErrorClass::Connection) {
+                // A certificate is renewed, or TLS switched on, at the server: it is waited for as a server that is away is, and
+                // as a worker waits that meets it in the middle of its work.
+                let distrust = postgres::distrust(&error);
+                if distrust.is_none() && !matches!(ErrorClass::of(&error), ErrorClass::Connection) {
                     return Err(error.into());
                 }
-                if !std::mem::replace(&mut waiting, true) {
-                    tracing::warn!(error = %postgres::describe(&error), "the database is not there; waiting for it");
+                let why = postgres::describe(&error);
+                if told.as_ref() != Some(&why) {
+                    match distrust {
+                        Some(Distrust { todo, .. }) => {
+                            tracing::warn!(error = %why, todo, "the database is there, but is not used; waiting until it is trusted");
+                        }
+                        None => tracing::warn!(error = %why, "the database is not there; waiting for it"),
+                    }
+                    told = Some(why);
                 }
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! It only reads. Each finding is of the moment.
 
+mod connection;
 mod fills;
 mod guards;
 mod of_roles;
@@ -65,6 +66,7 @@ pub async fn examine(pool: &PgPool, workers: u16) -> sqlx::Result<Vec<Finding>> 
     let schema = postgres::schema(pool).await?;
     let mut connection = pool.acquire().await?;
     let mut findings = vec![schema_finding(schema)];
+    findings.push(connection::finding(&mut connection, &pool.connect_options()).await?);
     findings.extend(server::findings(&mut connection, workers).await?);
     findings.push(replication::finding(&mut connection).await?);
     // Half a schema has nothing to be compared with.

@@ -3,6 +3,8 @@
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgDatabaseError;
 
+use super::distrust;
+
 /// What to do about an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ErrorClass {
@@ -16,7 +18,7 @@ pub enum ErrorClass {
     Connection,
     /// The connection remembers the schema as it was before a migration: again, on another. Never an attempt.
     Outdated,
-    /// The server cannot write now (disk full, no permission, no memory): wait. Never an attempt.
+    /// The server cannot write now (disk full, no permission, no memory), or is not trusted: wait. Never an attempt.
     Environment,
     /// The server, or the database, is read-only: a standby, most often. Wait, and look on another connection. Never an attempt.
     ReadOnly,
@@ -30,6 +32,9 @@ impl ErrorClass {
     /// The class of an error.
     #[must_use]
     pub fn of(error: &sqlx::Error) -> Self {
+        if distrust(error).is_some_and(|distrust| distrust.lasts) {
+            return Self::Environment;
+        }
         match error {
             sqlx::Error::Database(database) if is_outdated(database.as_ref()) => Self::Outdated,
             sqlx::Error::Database(database) if is_standby(database.as_ref()) => Self::ReadOnly,
@@ -98,7 +103,11 @@ pub fn describe(error: &sqlx::Error) -> String {
             let message: String = database.message().chars().take(300).collect();
             format!("{code}{constraint}: {message}")
         }
-        other => other.to_string().chars().take(300).collect(),
+        other => {
+            let words =
+                distrust(other).map(|distrust| format!("the server is not trusted: {}", distrust.what));
+            words.unwrap_or_else(|| other.to_string()).chars().take(300).collect()
+        }
     }
 }
 

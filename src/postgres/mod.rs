@@ -1,25 +1,30 @@
 //! PostgreSQL: the pool, business transactions, error classes, migrations, roles, the way through a pooler, and the embedded server.
 
+mod distrust;
 pub mod embedded;
 mod error;
 mod fitness;
+mod history;
 mod opening;
 mod outdated;
-mod place;
 mod pool;
 mod relay;
 mod roles;
 mod schema;
 mod silence;
 mod transaction;
+mod url;
 
+pub use distrust::{Distrust, distrust};
 pub use error::{ErrorClass, describe};
 pub use fitness::obstacles;
+pub use history::Position;
 pub use opening::opening;
 pub use outdated::{note_unusable, retire_connections};
-pub use place::Place;
 pub use pool::{connect_options, pool, pool_set_up};
+pub use relay::host_behind;
 pub use roles::{ROLES, ROLES_SQL, apply_roles};
 pub use schema::{MIGRATOR, Schema, migrate, needed, schema};
 pub use silence::{Silence, note_silence, replication_waits, unless_given_up, unless_silent};
 pub use transaction::{Timeouts, Transactions, begin_chore};
+pub use url::{Place, UnusableUrl};

@@ -1,11 +1,11 @@
 //! The connection pool.
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
-use sqlx::{Connection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
 
+use super::url::{self, Place, UnusableUrl};
 use super::{opening, outdated, relay, silence};
 
 /// A connection that cannot be had in this time is an outage, which the caller waits out in its own way.
@@ -13,54 +13,32 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection that was given up has this long to say that it still lives; else it would keep its place in the pool for ever.
 const SAYS_SO_WITHIN: Duration = Duration::from_secs(2);
 
-/// Reads a `postgres://` URL.
+/// Reads a `postgres://` URL, and what the variables of the environment that libpq knows add to it.
 ///
-/// With `pgbouncer=true` among its parameters it leads through a relay of this process ([`relay`]) to a pooler that lends
-/// its connections for a transaction at a time.
+/// Another machine is reached encrypted, unless `sslmode=disable` is said there. With `pgbouncer=true` among its parameters it
+/// leads through a relay of this process ([`relay`]) to a pooler that lends its connections for a transaction at a time.
 ///
 /// # Errors
-/// When it is none, or the relay cannot lead there.
-pub fn connect_options(url: &str) -> sqlx::Result<PgConnectOptions> {
-    let (url, is_pooled) = without_flag(url)?;
-    let options = PgConnectOptions::from_str(&url)?;
-    // Names the program to whoever looks at pg_stat_activity; a name in the URL wins.
-    let options =
-        if url.contains("application_name=") { options } else { options.application_name("seatkeeper") };
-    if is_pooled { relayed(options) } else { Ok(options) }
+/// When it is none, or asks for what is not done, or the relay cannot lead there.
+pub fn connect_options(url: &str) -> Result<PgConnectOptions, UnusableUrl> {
+    let said = url::read(url, |name| std::env::var(name).ok())?;
+    if said.is_pooled { relayed(&said.options) } else { Ok(said.options) }
 }
 
-/// The URL as sqlx knows it, and whether it leads to a pooler.
-fn without_flag(url: &str) -> sqlx::Result<(String, bool)> {
-    let Some((base, query)) = url.split_once('?') else { return Ok((url.to_owned(), false)) };
-    let mut is_pooled = false;
-    let mut kept = Vec::new();
-    for parameter in query.split('&') {
-        match parameter.strip_prefix("pgbouncer=") {
-            Some("true") => is_pooled = true,
-            Some("false") => is_pooled = false,
-            Some(_) => return Err(unusable("pgbouncer is true or false")),
-            None => kept.push(parameter),
+fn relayed(options: &PgConnectOptions) -> Result<PgConnectOptions, UnusableUrl> {
+    match (Place::of(options), options.get_ssl_mode()) {
+        (Place::Socket, _) => Err(UnusableUrl::because(
+            "with pgbouncer=true it has to name a host and a port, not a Unix socket",
+        )),
+        (_, PgSslMode::Disable) | (Place::Here, PgSslMode::Allow | PgSslMode::Prefer) => {
+            let port = relay::port_to(options.get_host(), options.get_port())?;
+            Ok(options.clone().host(relay::HOST).port(port).ssl_mode(PgSslMode::Disable))
         }
+        _ => Err(UnusableUrl::because(
+            "with pgbouncer=true nothing is encrypted on the way to the pooler: have it on this machine and let it encrypt, or \
+             say sslmode=disable",
+        )),
     }
-    let separator = if kept.is_empty() { "" } else { "?" };
-    Ok((format!("{base}{separator}{}", kept.join("&")), is_pooled))
-}
-
-fn relayed(options: PgConnectOptions) -> sqlx::Result<PgConnectOptions> {
-    if options.get_socket().is_some() || options.get_host().starts_with('/') {
-        return Err(unusable("with pgbouncer=true it has to name a host and a port, not a Unix socket"));
-    }
-    if !matches!(options.get_ssl_mode(), PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer) {
-        return Err(unusable(
-            "with pgbouncer=true nothing is encrypted on the way to the pooler; have it on this machine, and let it encrypt",
-        ));
-    }
-    let port = relay::port_to(options.get_host(), options.get_port())?;
-    Ok(options.host(relay::HOST).port(port).ssl_mode(PgSslMode::Disable))
-}
-
-fn unusable(why: &str) -> sqlx::Error {
-    sqlx::Error::Configuration(why.into())
 }
 
 /// A pool of at most `size` connections, opened when they are needed: it comes up while the database is down.
@@ -99,36 +77,46 @@ fn settings(size: u32) -> PgPoolOptions {
         })
 }
 
+/// An error of this pool, in the words of whoever refused the connection: as long as that passes, a pool tries again, and says
+/// at the end only that its time was over.
+pub(super) async fn in_full(pool: &PgPool, error: sqlx::Error) -> sqlx::Error {
+    if !matches!(error, sqlx::Error::PoolTimedOut) {
+        return error;
+    }
+    let options = pool.connect_options();
+    match tokio::time::timeout(ACQUIRE_TIMEOUT, PgConnection::connect_with(&options)).await {
+        Ok(Err(refused)) => refused,
+        // It is others of this process that have all connections.
+        Ok(Ok(connection)) => {
+            drop(connection);
+            error
+        }
+        Err(late) => sqlx::Error::Io(late.into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{connect_options, without_flag};
-
-    #[test]
-    fn the_flag_is_not_for_sqlx() {
-        let read = |url| without_flag(url).unwrap();
-        assert_eq!(read("postgres://host/name"), ("postgres://host/name".into(), false));
-        assert_eq!(read("postgres://host/name?pgbouncer=true"), ("postgres://host/name".into(), true));
-        assert_eq!(
-            read("postgres://host/name?sslmode=disable&pgbouncer=true&user=a"),
-            ("postgres://host/name?sslmode=disable&user=a".into(), true)
-        );
-        assert!(!read("postgres://host/name?a=b&pgbouncer=false").1);
-        assert!(without_flag("postgres://host/name?pgbouncer=yes").is_err());
-    }
+    use super::connect_options;
 
     #[test]
     fn the_relay_does_not_lead_where_it_cannot() {
         for url in [
             "postgres:///name?host=/run/postgresql&pgbouncer=true",
+            "postgres://pooler:6432/name?pgbouncer=true",
+            "postgres://pooler:6432/name?sslmode=prefer&pgbouncer=true",
             "postgres://pooler:6432/name?sslmode=require&pgbouncer=true",
+            "postgres://127.0.0.1:6432/name?sslmode=require&pgbouncer=true",
             "postgres://pooler:6432/name?sslmode=verify-full&pgbouncer=true",
         ] {
-            assert!(matches!(connect_options(url), Err(sqlx::Error::Configuration(_))), "{url}");
+            assert!(connect_options(url).is_err(), "{url}");
         }
-        let options = connect_options("postgres://pooler:6432/name?pgbouncer=true").unwrap();
+        let options = connect_options("postgres://pooler:6432/name?sslmode=disable&pgbouncer=true").unwrap();
         assert_eq!(options.get_host(), "127.0.0.1");
         assert_ne!(options.get_port(), 6432);
-        let again = connect_options("postgres://pooler:6432/other?pgbouncer=true").unwrap();
+        let again = connect_options("postgres://pooler:6432/other?sslmode=disable&pgbouncer=true").unwrap();
         assert_eq!(again.get_port(), options.get_port(), "one relay to each pooler");
+        let here = connect_options("postgres://localhost:6432/name?pgbouncer=true").unwrap();
+        assert_ne!(here.get_port(), options.get_port());
     }
 }

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Connection, PgConnection, PgPool};
 
+use super::pool::in_full;
 use super::{ErrorClass, opening};
 use crate::queue::chores::storage;
 
@@ -110,8 +111,15 @@ fn lock_of(database: &str) -> i64 {
 /// Looks at the schema.
 ///
 /// # Errors
-/// When the database cannot be asked.
+/// When the database cannot be asked; where no connection was to be had, in the words of whoever refused it.
 pub async fn schema(pool: &PgPool) -> sqlx::Result<Schema> {
+    match look(pool).await {
+        Err(error) => Err(in_full(pool, error).await),
+        schema => schema,
+    }
+}
+
+async fn look(pool: &PgPool) -> sqlx::Result<Schema> {
     let exists: bool = sqlx::query_scalar("select to_regclass('seatkeeper._sqlx_migrations') is not null")
         .fetch_one(pool)
         .await?;

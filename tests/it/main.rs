@@ -39,3 +39,4 @@ mod schedule;
 mod support;
 mod surroundings;
 mod tidy;
+mod urls;

@@ -39,8 +39,8 @@ use super::{Exit, Failure};
 
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// A server to measure instead of an embedded one: postgres://user:password@host/name. It gets databases of its own
-    /// there, and removes them; the named one is not written to
+    /// A server to measure instead of an embedded one: postgres://user:password@host/name?sslmode=verify-full. It
+    /// gets databases of its own there, and removes them; the named one is not written to
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
     /// Where the embedded PostgreSQL lives

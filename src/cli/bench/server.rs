@@ -9,7 +9,7 @@ use seatkeeper::postgres::embedded::{Embedded, Options};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgPool};
 
-use crate::cli::Failure;
+use crate::cli::{Failure, database};
 
 /// What the server lets in: clients, workers and whoever looks on.
 const MAX_CONNECTIONS: u32 = 120;
@@ -48,9 +48,7 @@ impl Server {
 
     /// Uses a server that is there. Its databases are left alone: the measurement makes its own.
     pub async fn given(url: &str) -> Result<Self, Failure> {
-        let options = postgres::connect_options(url).map_err(|error| {
-            Failure::usage(format!("--database-url (or DATABASE_URL) is no database URL: {error}"))
-        })?;
+        let options = database::connect_options(url)?;
         Self::on(options, format!("seatkeeper_bench_{:08x}", rand::random::<u32>()), None).await
     }
 

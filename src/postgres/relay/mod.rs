@@ -66,6 +66,13 @@ pub(super) fn leads(options: &PgConnectOptions) -> bool {
         && relays.as_ref().is_some_and(|relays| relays.values().any(|port| *port == options.get_port()))
 }
 
+/// The host that the relay on this port of 127.0.0.1 leads to, when it is one of this process.
+pub fn host_behind(port: u16) -> Option<String> {
+    let relays = RELAYS.lock().unwrap_or_else(PoisonError::into_inner);
+    let (target, _) = relays.as_ref()?.iter().find(|(_, own)| **own == port)?;
+    Some(target.0.clone())
+}
+
 async fn accept(listener: Listener, target: (String, u16)) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,

@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 
 /// Where a transaction is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Position {
     /// What stays as long as it is the same database of the same server, and nobody has put other contents in its place.
     history: History,
     /// The first transaction that had not begun; never goes back.
@@ -31,14 +31,14 @@ pub struct History {
     file_of_requests: Option<i64>,
 }
 
-impl Place {
+impl Position {
     /// Asks where this transaction is.
     ///
     /// # Errors
     /// When the database cannot be asked.
     pub async fn look(connection: &mut PgConnection) -> sqlx::Result<Self> {
         let row = sqlx::query!(
-            r#"-- place.look
+            r#"-- history.look
                select pg_catalog.pg_postmaster_start_time() as "server_started_at!",
                       (select d.oid::bigint from pg_catalog.pg_database d where d.datname = current_database()) as "database!",
                       pg_catalog.pg_relation_filenode($1::text::regclass)::bigint as file_of_requests,
@@ -62,7 +62,7 @@ impl Place {
         })
     }
 
-    /// Whether what was learned at that place is still true here.
+    /// Whether what was learned at that position is still true here.
     #[must_use]
     pub fn continues(&self, before: &Self) -> bool {
         self.history == before.history
