@@ -2,6 +2,7 @@
 //!
 //! It only reads. Each finding is of the moment.
 
+mod extension;
 mod fills;
 mod guards;
 mod queue;
@@ -38,19 +39,26 @@ pub struct Finding {
     pub what: String,
     /// What to do about it.
     pub todo: Option<String>,
+    /// The statements that do it, each to be run by itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sql: Vec<String>,
 }
 
 impl Finding {
     fn ok(subject: &'static str, what: impl Into<String>) -> Self {
-        Self { level: Level::Ok, subject, what: what.into(), todo: None }
+        Self { level: Level::Ok, subject, what: what.into(), todo: None, sql: Vec::new() }
     }
 
     fn warning(subject: &'static str, what: impl Into<String>, todo: impl Into<String>) -> Self {
-        Self { level: Level::Warning, subject, what: what.into(), todo: Some(todo.into()) }
+        Self { level: Level::Warning, subject, what: what.into(), todo: Some(todo.into()), sql: Vec::new() }
     }
 
     fn problem(subject: &'static str, what: impl Into<String>, todo: impl Into<String>) -> Self {
-        Self { level: Level::Problem, subject, what: what.into(), todo: Some(todo.into()) }
+        Self { level: Level::Problem, subject, what: what.into(), todo: Some(todo.into()), sql: Vec::new() }
+    }
+
+    fn with(self, sql: Vec<String>) -> Self {
+        Self { sql, ..self }
     }
 }
 
@@ -63,9 +71,10 @@ pub async fn examine(pool: &PgPool, workers: u16) -> sqlx::Result<Vec<Finding>> 
     let mut connection = pool.acquire().await?;
     let mut findings = vec![schema_finding(schema)];
     findings.extend(server::findings(&mut connection, workers).await?);
+    findings.push(extension::finding(&mut connection, schema).await?);
     // Half a schema has nothing to be compared with.
     if matches!(schema, Schema::Usable { .. }) {
-        findings.push(guards::finding(&mut connection).await?);
+        findings.extend(guards::findings(&mut connection).await?);
         findings.push(roll_call::finding(&mut connection).await?);
         findings.extend(queue_findings(&mut connection).await?);
         findings.extend(schedules::findings(&mut connection).await?);
