@@ -10,3 +10,4 @@ mod runs;
 mod scraped;
 mod snapshot;
 mod verb;
+mod words;
