@@ -135,14 +135,14 @@ named as materialized (
     cross join lateral (
         select case when s.setrole = 0 and s.setdatabase = 0 then 'role all'
                     when s.setrole = 0 then format('database %I', d.datname)
-                    else format('role %I', pg_get_userbyid(s.setrole)) || coalesce(format(' in database %I', d.datname), '') end
+                    else format('role %I', pg_get_userbyid(s.setrole)) || case when d.oid is null then '' else format(' in database %I', d.datname) end end
     ) whose (words)
     where (s.setdatabase = 0 or d.datname = current_database()) and 'session_replication_role=replica' = any (s.setconfig)
 )
 select e.what, e."table", e.name,
        case when n.name is null then 'missing'
             when n.definition like 'unlogged%' then 'unlogged: a crash empties it' || coalesce(', and ' || n.trouble, '')
-            when e.what = 'setting' then n.trouble
+            when e.what = 'setting' and n.trouble is not null then n.trouble
             when n.definition is distinct from e.definition then 'defined otherwise' || coalesce(', and ' || n.trouble, '')
             else n.trouble end as problem,
        e.definition as expected, n.definition as found,
