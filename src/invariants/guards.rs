@@ -69,7 +69,8 @@ pub struct Trouble {
 
 impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let table = if self.table.is_empty() { String::new() } else { format!(" {}", self.table) };
+        let is_told = self.table.is_empty() || self.table == self.name;
+        let table = if is_told { String::new() } else { format!(" {}", self.table) };
         write!(f, "{}{table} {} is {}", self.what, self.name, self.problem)
     }
 }

@@ -6,8 +6,11 @@ use super::{is_sound, load, program};
 use crate::migrations::apply_first;
 use crate::support::{TestDb, verb};
 
-/// What is dumped, and how it is restored, step by step.
-const WAYS: [(&str, &[(&[&str], &[&str])]); 5] = [
+/// What `pg_dump` is told besides, and then `pg_restore`.
+type Step = (&'static [&'static str], &'static [&'static str]);
+
+/// The ways, step by step.
+const WAYS: [(&str, &[Step]); 5] = [
     ("as a whole", &[(&[], &[])]),
     ("by two at once", &[(&[], &["--jobs=2"])]),
     (
@@ -21,10 +24,7 @@ const WAYS: [(&str, &[(&[&str], &[&str])]); 5] = [
     // With what their columns are made of: a schema's dump holds no extension that is not named.
     (
         "its schemas alone",
-        &[(
-            &["-n", "seatkeeper", "-n", "apalis", "-e", "btree_gist", "-e", "hstore", "-e", "pgcrypto"],
-            &[],
-        )],
+        &[(&["-n", "seatkeeper", "-n", "apalis", "-e", "btree_gist", "-e", "hstore", "-e", "pgcrypto"], &[])],
     ),
 ];
 
