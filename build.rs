@@ -17,8 +17,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed={INVARIANTS}");
     println!("cargo:rerun-if-changed={RUNBOOKS}");
     println!("cargo:rerun-if-changed=src/invariants/parse.rs");
+    let mut invariants = Vec::new();
     for (name, text) in embed(INVARIANTS, "sql", "invariants.rs")? {
-        parse::parse(&name, &text)?;
+        invariants.push(parse::parse(&name, &text)?);
+    }
+    for sharing in invariants.iter().filter(|each| each.select_of.is_some()) {
+        let is_whose = |other: &&parse::Invariant| Some(&other.id) == sharing.select_of.as_ref();
+        let whose = invariants.iter().find(is_whose);
+        if !whose
+            .is_some_and(|whose| !whose.select.is_empty() && whose.takes_manifest == sharing.takes_manifest)
+        {
+            return Err(
+                format!("{}: select: is not an invariant with such a SELECT of its own", sharing.id).into()
+            );
+        }
     }
     embed(RUNBOOKS, "md", "runbooks.rs")?;
     Ok(())

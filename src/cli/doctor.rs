@@ -17,6 +17,10 @@ pub struct Doctor {
     /// Print the findings as JSON
     #[arg(long, env = "SEATKEEPER_JSON")]
     json: bool,
+    /// Print nothing but the statements that put right what was found, to be read and then run by psql. Rows that a guard would
+    /// have refused have to be repaired first (`check`)
+    #[arg(long, env = "SEATKEEPER_SQL", conflicts_with = "json")]
+    sql: bool,
 }
 
 impl Doctor {
@@ -29,6 +33,9 @@ impl Doctor {
         if self.json {
             let report = json!({ "problems": problems, "warnings": warnings, "findings": findings });
             print(&format!("{report}\n"));
+        } else if self.sql {
+            let statements = findings.iter().flat_map(|finding| &finding.sql);
+            print(&statements.map(|statement| format!("{statement};\n")).collect::<String>());
         } else {
             let lines: String = findings.iter().map(line).collect();
             print(&format!("{lines}{problems} problems, {warnings} warnings\n"));
@@ -44,5 +51,15 @@ fn line(finding: &Finding) -> String {
         Level::Problem => "PROBLEM",
     };
     let todo = finding.todo.as_ref().map(|todo| format!("\n{:30}-> {todo}", "")).unwrap_or_default();
-    format!("{level:<8}  {:<18}  {}{todo}\n", finding.subject, finding.what)
+    let statements: String =
+        finding.sql.iter().map(|sql| format!("\n{:33}{};", "", shortened(sql))).collect();
+    format!("{level:<8}  {:<18}  {}{todo}{statements}\n", finding.subject, finding.what)
+}
+
+/// A function's statement is as long as the function.
+pub fn shortened(sql: &str) -> String {
+    match sql.split_once('\n') {
+        Some((first, _)) => format!("{first} … (whole: `seatkeeper doctor --sql`)"),
+        None => sql.to_owned(),
+    }
 }

@@ -3,6 +3,7 @@
 //! It only reads. Each finding is of the moment.
 
 mod connection;
+mod extension;
 mod fills;
 mod guards;
 mod of_roles;
@@ -42,19 +43,26 @@ pub struct Finding {
     pub what: String,
     /// What to do about it.
     pub todo: Option<String>,
+    /// The statements that do it, each to be run by itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sql: Vec<String>,
 }
 
 impl Finding {
     fn ok(subject: &'static str, what: impl Into<String>) -> Self {
-        Self { level: Level::Ok, subject, what: what.into(), todo: None }
+        Self { level: Level::Ok, subject, what: what.into(), todo: None, sql: Vec::new() }
     }
 
     fn warning(subject: &'static str, what: impl Into<String>, todo: impl Into<String>) -> Self {
-        Self { level: Level::Warning, subject, what: what.into(), todo: Some(todo.into()) }
+        Self { level: Level::Warning, subject, what: what.into(), todo: Some(todo.into()), sql: Vec::new() }
     }
 
     fn problem(subject: &'static str, what: impl Into<String>, todo: impl Into<String>) -> Self {
-        Self { level: Level::Problem, subject, what: what.into(), todo: Some(todo.into()) }
+        Self { level: Level::Problem, subject, what: what.into(), todo: Some(todo.into()), sql: Vec::new() }
+    }
+
+    fn with(self, sql: Vec<String>) -> Self {
+        Self { sql, ..self }
     }
 }
 
@@ -69,10 +77,11 @@ pub async fn examine(pool: &PgPool, workers: u16) -> sqlx::Result<Vec<Finding>> 
     findings.push(connection::finding(&mut connection, &pool.connect_options()).await?);
     findings.extend(server::findings(&mut connection, workers).await?);
     findings.push(replication::finding(&mut connection).await?);
+    findings.push(extension::finding(&mut connection, schema).await?);
     // Half a schema has nothing to be compared with.
     if matches!(schema, Schema::Usable { .. }) {
         findings.extend(of_roles::findings(&mut connection).await?);
-        findings.push(guards::finding(&mut connection).await?);
+        findings.extend(guards::findings(&mut connection).await?);
         findings.push(sequences::finding(&mut connection).await?);
         findings.push(roll_call::finding(&mut connection).await?);
         findings.extend(queue_findings(&mut connection).await?);

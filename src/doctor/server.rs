@@ -13,7 +13,6 @@ const SKEW: i64 = 2_000;
 
 pub(super) async fn findings(connection: &mut PgConnection, workers: u16) -> sqlx::Result<Vec<Finding>> {
     let mut findings = settings(connection).await?;
-    findings.push(extension(connection).await?);
     findings.push(clock(connection).await?);
     findings.push(connections(connection, workers).await?);
     findings.push(roles(connection).await?);
@@ -105,23 +104,6 @@ async fn settings(connection: &mut PgConnection) -> sqlx::Result<Vec<Finding>> {
         ));
     }
     Ok(findings)
-}
-
-async fn extension(connection: &mut PgConnection) -> sqlx::Result<Finding> {
-    let version = sqlx::query_scalar!(
-        "-- doctor.extension
-         select extversion from pg_catalog.pg_extension where extname = 'btree_gist'"
-    )
-    .fetch_optional(connection)
-    .await?;
-    Ok(match version {
-        Some(version) => Finding::ok("extension", format!("btree_gist {version}")),
-        None => Finding::problem(
-            "extension",
-            "btree_gist is not there: nothing keeps a user from being in two places at once",
-            "install PostgreSQL's contrib package, then run `seatkeeper migrate up`",
-        ),
-    })
 }
 
 async fn clock(connection: &mut PgConnection) -> sqlx::Result<Finding> {

@@ -13,7 +13,15 @@ static CATALOGUE: LazyLock<Vec<Invariant>> = LazyLock::new(|| {
         // The build has read them by the same function.
         Err(error) => unreachable!("{error}"),
     });
-    read.collect()
+    let mut all: Vec<Invariant> = read.collect();
+    let own: Vec<(String, String)> = all.iter().map(|each| (each.id.clone(), each.select.clone())).collect();
+    for each in &mut all {
+        let shared = own.iter().find(|(id, _)| Some(id) == each.select_of.as_ref());
+        if let Some((_, select)) = shared {
+            each.select.clone_from(select);
+        }
+    }
+    all
 });
 
 /// Every invariant, by ID.
@@ -87,6 +95,11 @@ mod tests {
         assert!(ids.is_sorted());
         ids.dedup();
         assert_eq!(ids.len(), catalogue().len());
+    }
+
+    #[test]
+    fn every_invariant_has_a_select_whosever_it_is() {
+        assert!(catalogue().iter().all(|each| !each.select.is_empty()));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod check;
 pub mod guards;
 mod parse;
 mod record;
+mod repair;
 pub mod rules;
 mod run;
 

@@ -40,11 +40,13 @@ pub struct Invariant {
     pub guards: Vec<String>,
     /// Why there is no guard, where there is none.
     pub unguarded: Option<String>,
-    /// Whether the SELECT takes the manifest of guards as its parameter.
+    /// Whether the SELECT takes the manifest of guards as its parameter: those of this invariant.
     pub takes_manifest: bool,
+    /// The invariant whose SELECT it is, where the file has none of its own.
+    pub select_of: Option<String>,
     /// What to do, in imperative sentences.
     pub repair: String,
-    /// The SELECT.
+    /// The SELECT. Empty where it is another invariant's, until the catalogue fills it in.
     pub select: String,
 }
 
@@ -77,7 +79,7 @@ impl std::fmt::Display for BadFile {
 impl std::error::Error for BadFile {}
 
 /// The fields, in the order in which they stand. With those that may be left out.
-const FIELDS: [(&str, bool); 9] = [
+const FIELDS: [(&str, bool); 10] = [
     ("invariant", true),
     ("summary", true),
     ("severity", true),
@@ -86,6 +88,7 @@ const FIELDS: [(&str, bool); 9] = [
     ("key", true),
     ("guards", true),
     ("manifest", false),
+    ("select", false),
     ("repair", true),
 ];
 
@@ -93,7 +96,7 @@ const FIELDS: [(&str, bool); 9] = [
 ///
 /// # Errors
 /// When it is not of the form: a field that is unknown, missing, empty, given twice or out of order, a name that does not
-/// fit, no SELECT, or more than one.
+/// fit, no SELECT, more than one, or one beside that of another invariant.
 pub fn parse(file: &str, text: &str) -> Result<Invariant, BadFile> {
     let bad = |field: &str, problem: &str| BadFile {
         file: file.to_owned(),
@@ -141,7 +144,11 @@ pub fn parse(file: &str, text: &str) -> Result<Invariant, BadFile> {
         Some("guards") => true,
         Some(_) => return Err(bad("manifest", "is not guards")),
     };
-    if takes_manifest != select.contains("$1") || select.contains("$2") {
+    let select_of = field("select").map(ToOwned::to_owned);
+    if select_of.is_some() != select.is_empty() {
+        return Err(bad("select", "is another invariant's, or stands after the header"));
+    }
+    if select_of.is_none() && takes_manifest != select.contains("$1") || select.contains("$2") {
         return Err(bad("manifest", "$1 and nothing else is the manifest, where the header says so"));
     }
     Ok(Invariant {
@@ -154,6 +161,7 @@ pub fn parse(file: &str, text: &str) -> Result<Invariant, BadFile> {
         guards,
         unguarded,
         takes_manifest,
+        select_of,
         repair: needed("repair")?.to_owned(),
         select,
     })
@@ -219,10 +227,12 @@ fn split(file: &str, text: &str) -> Result<(Vec<(String, String)>, String), BadF
     rest.extend(lines);
     let select = rest.join("\n").trim().trim_end_matches(';').trim_end().to_owned();
     let code = without_comments(&select);
-    if !code.starts_with("select") && !code.starts_with("with") {
+    let is_another = select.is_empty() && fields.iter().any(|(name, _)| name == "select");
+    if !is_another && !code.starts_with("select") && !code.starts_with("with") {
         return bad("select", "there is no SELECT after the header");
     }
-    if code.contains(';') {
+    // What stands between apostrophes is a text.
+    if code.split('\'').step_by(2).any(|code| code.contains(';')) {
         return bad("select", "there is more than one statement");
     }
     Ok((fields, select))
@@ -267,6 +277,13 @@ select user_id, semester_id from seatkeeper.enrollments;
         assert!(!invariant.takes_manifest && !invariant.counts_accepted);
         let commented = good().replace("select user_id", "-- By the index; nothing else.\nselect user_id");
         assert!(parse("INV-01_two_places.sql", &commented).unwrap().select.starts_with("-- By the index"));
+        let quoting = good().replace("select user_id", "select 'a; b', user_id");
+        assert!(parse("INV-01_two_places.sql", &quoting).is_ok());
+        let shared = good()
+            .replace("-- repair", "-- select: INV-02\n-- repair")
+            .replace(invariant.select.as_str(), "");
+        let shared = parse("INV-01_two_places.sql", shared.trim_end_matches([';', '\n'])).unwrap();
+        assert_eq!((shared.select_of.as_deref(), shared.select.as_str()), (Some("INV-02"), ""));
         let locked = good().replace("uq_active_enrollment", "none: only locks hold this");
         let locked = parse("INV-01_two_places.sql", &locked).unwrap();
         assert_eq!((locked.guards.len(), locked.unguarded.as_deref()), (0, Some("only locks hold this")));
@@ -292,6 +309,7 @@ select user_id, semester_id from seatkeeper.enrollments;
             ("summary", "neither", changed("--   two", "--two")),
             ("note", "not known", changed("select user_id", "-- note: by the index\nselect user_id")),
             ("select", "no SELECT", changed("select user_id", "delete user_id")),
+            ("select", "another invariant's", changed("-- repair", "-- select: INV-02\n-- repair")),
             ("select", "more than one", changed("from sea", "; select from sea")),
         ] {
             let error = parse("INV-01_two_places.sql", &text).unwrap_err();

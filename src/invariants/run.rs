@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
 use super::catalogue::Selection;
 use super::check;
+use super::guards::WORDS;
 use super::parse::Invariant;
 use super::record::{self, Checked, Outcome, Run, Status};
 use crate::postgres::{ErrorClass, describe, opening};
@@ -153,7 +154,9 @@ async fn check(
         timeout.as_millis().max(1),
         timeout.min(LONGEST_LOCK_WAIT).as_millis().max(1)
     );
-    sqlx::raw_sql(AssertSqlSafe(limits)).execute(&mut *savepoint).await?;
+    // Definitions are compared word by word.
+    let words = if invariant.takes_manifest { WORDS } else { "" };
+    sqlx::raw_sql(AssertSqlSafe(format!("{limits}; {words}"))).execute(&mut *savepoint).await?;
     let found = check::evaluate(&mut savepoint, invariant).await;
     let seconds = Some(began.elapsed().as_secs_f64());
     match found {

@@ -3,10 +3,11 @@
 use seatkeeper::doctor::{self, Finding, Level};
 use seatkeeper_jobs::enroll::Enroll;
 use serde_json::Value;
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use crate::operate::{cli_ends, cli_json};
-use crate::support::{TestDb, own_server};
+use crate::operate::{cli, cli_ends, cli_json};
+use crate::support::{TestDb, own_server, until, until_some};
 
 async fn examine(db: &TestDb) -> Vec<Finding> {
     doctor::examine(&db.pool, 2).await.unwrap()
@@ -239,6 +240,50 @@ async fn settings_that_break_a_promise_are_problems() {
     let finding = doctor::examine(&db.pool, 256).await.unwrap();
     let finding = finding.iter().find(|finding| finding.subject == "connections").unwrap();
     assert_eq!(finding.level, Level::Problem);
+}
+
+/// The statement that stands between backticks, and the reload that is named beside it.
+#[tokio::test]
+async fn what_is_advised_about_a_setting_of_the_server_puts_it_right() {
+    let server = own_server().await;
+    let pool = server.pool();
+    let look = async |setting: &str| {
+        // A connection of its own: that of the pool may not have heard of a change yet.
+        let output = cli(&server.url(), &["doctor", "--json"]).await;
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let findings = report["findings"].as_array().unwrap().clone();
+        findings.into_iter().find(|one| one["subject"] == setting && one["level"] != "ok")
+    };
+    for setting in ["fsync", "full_page_writes", "autovacuum"] {
+        for sql in [format!("alter system set {setting} = off"), "select pg_reload_conf()".to_owned()] {
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&pool).await.unwrap();
+        }
+        let finding = until_some("it is found", async || look(setting).await).await;
+        let todo = finding["todo"].as_str().unwrap();
+        assert!(todo.ends_with("then reload the configuration"), "{todo}");
+        let statement = todo.split('`').nth(1).unwrap();
+        for sql in [statement, "select pg_reload_conf()"] {
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&pool).await.unwrap();
+        }
+        until("it is gone", async || look(setting).await.is_none()).await;
+    }
+    pool.close().await;
+    server.remove().await;
+}
+
+/// `migrate up` does nothing where the schema is there already.
+#[tokio::test]
+async fn an_extension_that_is_gone_is_put_back_with_its_constraint() {
+    let db = TestDb::new().await;
+    db.run("drop extension btree_gist cascade").await;
+    let finding = found(&db, "extension").await;
+    let todo = finding.todo.unwrap();
+    assert!(finding.level == Level::Problem && !todo.contains("migrate up"), "{todo}");
+    for sql in found(&db, "guards").await.sql {
+        db.run(&sql).await;
+    }
+    assert_eq!(found(&db, "extension").await.level, Level::Ok);
+    assert_eq!(found(&db, "guards").await.level, Level::Ok);
 }
 
 #[tokio::test]

@@ -34,6 +34,7 @@ mod places_refer;
 mod pooler;
 mod producer_examples;
 mod races;
+mod restored;
 mod roles;
 mod schedule;
 mod support;

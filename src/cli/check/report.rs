@@ -7,6 +7,7 @@ use seatkeeper::invariants::guards::Trouble;
 use seatkeeper::invariants::{Invariant, Outcome, Run, Status, invariant};
 use serde_json::Value;
 
+use crate::cli::doctor::shortened;
 use crate::cli::words::grouped;
 
 /// Rows that are shown of each invariant.
@@ -111,7 +112,19 @@ fn tell_one(
     }
     tell_guards(text, known, troubles)?;
     // A step to a line.
-    writeln!(text, "  to do     {}", known.repair.replace(". ", ".\n            "))
+    writeln!(text, "  to do     {}", known.repair.replace(". ", ".\n            "))?;
+    let of_this = troubles.into_iter().flatten().filter(|trouble| trouble.invariant == known.id);
+    let mut statements: Vec<&String> = Vec::new();
+    for sql in of_this.flat_map(|trouble| &trouble.repair) {
+        // All triggers of a table are enabled at once.
+        if !statements.contains(&sql) {
+            statements.push(sql);
+        }
+    }
+    for (place, sql) in statements.into_iter().enumerate() {
+        writeln!(text, "  {:<9} {};", if place == 0 { "sql" } else { "" }, shortened(sql))?;
+    }
+    Ok(())
 }
 
 fn tell_guards(text: &mut String, known: &Invariant, troubles: Option<&[Trouble]>) -> std::fmt::Result {
@@ -141,6 +154,8 @@ fn one_row(known: &Invariant, sample: &Value) -> String {
         .into_iter()
         .flatten()
         .filter(|(column, value)| !known.key.contains(column) && !value.is_null())
+        // Told below, one by one.
+        .filter(|(column, _)| !(known.takes_manifest && *column == "repair"))
         .map(|(column, value)| format!("{column} {}", says(value)))
         .collect();
     let mut line = key.join(", ");

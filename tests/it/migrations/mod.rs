@@ -13,7 +13,7 @@ use sqlx::migrate::{Migration, Migrator};
 use crate::support::TestDb;
 
 /// The migrations as they are kept, but only the first of them: what an older version applied.
-async fn apply_first(db: &TestDb, count: usize) {
+pub async fn apply_first(db: &TestDb, count: usize) {
     let migrations: Vec<Migration> = MIGRATOR.iter().take(count).cloned().collect();
     let mut older = Migrator::with_migrations(migrations);
     older.dangerous_set_table_name(MIGRATOR.table_name.clone());

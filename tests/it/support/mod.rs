@@ -16,7 +16,7 @@ use std::time::Duration;
 pub use database::{TestDb, assert_follows, cluster_url, pooler};
 pub use pooler::Pooler;
 pub use process::{Process, seatkeeper};
-pub use server::{OwnServer, own_server};
+pub use server::{OwnServer, own_server, own_server_of, whole_postgres};
 pub use verb::verb;
 
 /// Longer than anything takes on a loaded machine: reaching it means that the condition never comes.
@@ -33,6 +33,17 @@ pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
         }
     })
     .await;
+}
+
+/// The same for what comes of it: awaits that there is something, and gives it.
+pub async fn until_some<T>(what: &str, mut find: impl AsyncFnMut() -> Option<T>) -> T {
+    let mut found = None;
+    until(what, async || {
+        found = find().await;
+        found.is_some()
+    })
+    .await;
+    found.unwrap()
 }
 
 /// The same where the waiting has to move between threads, as in a task.
