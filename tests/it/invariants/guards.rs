@@ -226,9 +226,9 @@ async fn an_index_that_was_never_finished_is_no_guard() {
 #[tokio::test]
 async fn the_comparison_is_the_same_for_everybody() {
     let db = TestDb::new().await;
-    let mut connection = db.pool.acquire().await.unwrap();
+    let mut connection = db.session().await;
     sqlx::raw_sql("set search_path = seatkeeper, public; set default_transaction_isolation = 'serializable'")
-        .execute(&mut *connection)
+        .execute(&mut connection)
         .await
         .unwrap();
     assert_eq!(guards::troubles(&mut connection).await.unwrap(), []);
