@@ -94,6 +94,17 @@ impl DatabaseFlags {
         usable(postgres::schema(&database.pool).await?)?;
         Ok(database)
     }
+
+    /// Opens it for a verb that does with the rights of producers, or of the catalog's owners, who may not see which
+    /// migrations are applied. Where that is hidden, PostgreSQL says itself what the verb lacks.
+    pub async fn open_usable_or_hidden(&self, connections: u32) -> Result<Database, Failure> {
+        let database = self.open(connections).await?;
+        match postgres::schema(&database.pool).await? {
+            Schema::Hidden => {}
+            schema => usable(schema)?,
+        }
+        Ok(database)
+    }
 }
 
 /// Reads what --database-url says.
@@ -113,6 +124,10 @@ pub fn usable(schema: Schema) -> Result<(), Failure> {
         Schema::Absent => {
             Err(Failure::unable("the database has no schema seatkeeper; run `seatkeeper migrate up` first"))
         }
+        Schema::Hidden => Err(Failure::unable(
+            "this account may not see whether the schema is up to date: it takes the rights of seatkeeper_monitor, \
+             seatkeeper_operator or seatkeeper_worker (`seatkeeper roles`)",
+        )),
         Schema::Older { applied, needed } => Err(Failure::unable(format!(
             "the schema is too old: migration {applied} is applied, {needed} is needed; run `seatkeeper migrate up`"
         ))),

@@ -30,7 +30,8 @@ impl Roles {
             print(&if self.json { format!("{}\n", json!({ "sql": sql })) } else { sql });
             return Ok(Exit::Fine);
         }
-        let database = self.database.open_usable(1).await?;
+        // To who may not look at the schema PostgreSQL refuses all of it, and the words below say who may.
+        let database = self.database.open_usable_or_hidden(1).await?;
         apply_roles(&database.pool).await.map_err(|error| {
             let why = seatkeeper::postgres::describe(&error);
             if matches!(ErrorClass::of(&error), ErrorClass::Environment) {

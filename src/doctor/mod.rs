@@ -117,6 +117,11 @@ fn schema_finding(schema: Schema) -> Finding {
         ),
         Schema::Usable { applied } => Finding::ok("schema", format!("up to date, migration {applied}")),
         Schema::Absent => Finding::problem("schema", "there is no schema seatkeeper in this database", UP),
+        Schema::Hidden => Finding::problem(
+            "schema",
+            "this account may not look into the schema: only what everybody may see was examined",
+            "ask as a member of seatkeeper_monitor",
+        ),
         Schema::Older { applied, needed } => Finding::problem(
             "schema",
             format!("too old: migration {applied} is applied, {needed} is needed; nothing is worked off"),

@@ -1,8 +1,9 @@
 -- The roles of Seatkeeper. They belong to the whole server, so they are no part of the migrations. Run it again after
--- each `migrate up`: it gives the roles exactly these rights, whatever they had before. It needs the right to create
--- roles and to grant what the owner of the schema has.
+-- each `migrate up`: it gives the roles exactly these rights, whatever they had before. It takes the owner of the schema;
+-- where roles are missing, with the right to create roles (createrole). No superuser is needed.
 --
 -- They cannot log in. Give them to accounts that can: create role app login in role seatkeeper_producer;
+-- That takes a superuser or, from PostgreSQL 16 on, whoever made the roles (before, any account with createrole).
 
 -- One at a time in a database; across databases the exceptions below are enough.
 select pg_advisory_xact_lock(7305238412);
@@ -27,8 +28,20 @@ revoke all on all tables in schema seatkeeper
     from seatkeeper_producer, seatkeeper_catalog, seatkeeper_worker, seatkeeper_monitor, seatkeeper_operator;
 revoke all on all sequences in schema seatkeeper
     from seatkeeper_producer, seatkeeper_catalog, seatkeeper_worker, seatkeeper_monitor, seatkeeper_operator;
-revoke all on all functions in schema seatkeeper
-    from seatkeeper_producer, seatkeeper_catalog, seatkeeper_worker, seatkeeper_monitor, seatkeeper_operator;
+-- Not those of the extension that lives in the same schema: they are the superuser's, open to everybody, and PostgreSQL
+-- would complain of each.
+do $$
+declare
+    ours text;
+begin
+    select string_agg(p.oid::regprocedure::text, ', ') into ours
+    from pg_catalog.pg_proc p
+    where p.pronamespace = 'seatkeeper'::regnamespace
+      and not exists (select from pg_catalog.pg_depend d
+                      where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e');
+    execute 'revoke all on routine ' || ours || '
+        from seatkeeper_producer, seatkeeper_catalog, seatkeeper_worker, seatkeeper_monitor, seatkeeper_operator';
+end $$;
 revoke all on schema seatkeeper
     from seatkeeper_producer, seatkeeper_catalog, seatkeeper_worker, seatkeeper_monitor, seatkeeper_operator;
 revoke all on all tables in schema apalis

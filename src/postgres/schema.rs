@@ -22,6 +22,8 @@ pub static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
 pub enum Schema {
     /// There is none.
     Absent,
+    /// There is one, and this account may not see what was applied: neither owner nor worker, monitor or operator.
+    Hidden,
     /// It lacks migrations that this build needs.
     Older {
         /// The latest migration that was applied; 0 when none was.
@@ -120,11 +122,18 @@ pub async fn schema(pool: &PgPool) -> sqlx::Result<Schema> {
 }
 
 async fn look(pool: &PgPool) -> sqlx::Result<Schema> {
-    let exists: bool = sqlx::query_scalar("select to_regclass('seatkeeper._sqlx_migrations') is not null")
-        .fetch_one(pool)
-        .await?;
-    if !exists {
-        return Ok(Schema::Absent);
+    // Asked of the catalog, which everybody may read: `to_regclass` is an error for who may not use the schema.
+    let is_shown: Option<bool> = sqlx::query_scalar(
+        "select has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select')
+         from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+         where n.nspname = 'seatkeeper' and c.relname = '_sqlx_migrations'",
+    )
+    .fetch_optional(pool)
+    .await?;
+    match is_shown {
+        None => return Ok(Schema::Absent),
+        Some(false) => return Ok(Schema::Hidden),
+        Some(true) => {}
     }
     let rows: Vec<(i64, bool)> =
         sqlx::query_as("select version, success from seatkeeper._sqlx_migrations order by version")

@@ -11,6 +11,7 @@ use seatkeeper_jobs::{Job, Request, SemesterId, UserId, postgres as door};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use uuid::Uuid;
 
+use crate::support::plain_sql::pid;
 use crate::support::{OwnServer, TestDb, own_server, until};
 
 const USERS: i64 = 400;
@@ -209,7 +210,7 @@ async fn a_producer_has_its_transaction_id_before_it_draws_a_number() {
              \"payload\": {\"user_id\": 1, \"semester_id\": 1}}]')",
     ] {
         let mut first = db.pool.begin().await.unwrap();
-        let holder: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *first).await.unwrap();
+        let holder = pid(&mut first).await;
         sqlx::query(call).execute(&mut *first).await.unwrap();
         // Has drawn a number, and waits for what becomes of the other one with the same ID.
         let pool = db.pool.clone();

@@ -121,6 +121,33 @@ fn tests_await_conditions_and_hide_nothing() {
     assert!(spoken.is_empty(), "{spoken:#?}");
 }
 
+/// Which connection a pooler lends is luck. A transaction keeps the one that it has; for all that lives longer there is
+/// `TestDb::session`. (`scripts/compatibility pooler` wipes sessions after each transaction, so that what relies on one is red.)
+#[test]
+fn what_outlives_a_transaction_is_in_a_session_of_the_test() {
+    let backend = spoken(&["tests/it"], &[concat!("\"select pg_backend", "_pid()")], |path| {
+        ["tests/it/support/plain_sql.rs", "tests/it/surroundings.rs", "tests/it/pooler.rs"]
+            .iter()
+            .any(|known| path == Path::new(known))
+    });
+    assert!(backend.is_empty(), "asked of a connection, not of a transaction: {backend:#?}");
+    let words =
+        ["create temp", "set role", "reset role", "set session ", "set search_path", "pg_advisory_lock("];
+    let sessions = files(&["tests/it"], &["rs"]).into_iter().filter(|(path, text)| {
+        !path.ends_with("tidy.rs") && (text.contains(".session()") || text.contains(".direct"))
+    });
+    let sessions: Vec<PathBuf> = sessions.map(|(path, _)| path).collect();
+    // Those are never run through a pooler, or are what is in between.
+    let elsewhere =
+        ["tests/it/interleavings", "tests/it/histories", "tests/it/lost_words", "tests/it/support"];
+    let relying = spoken(&["tests/it"], &words, |path| {
+        path.ends_with("tidy.rs")
+            || sessions.iter().any(|known| known == path)
+            || elsewhere.iter().any(|folder| path.starts_with(folder))
+    });
+    assert!(relying.is_empty(), "{relying:#?}");
+}
+
 /// A guard that a mutant takes away is where it says; or `scripts/mutants` would only find out after an hour.
 #[test]
 fn every_mutant_has_something_to_take_away() {

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use seatkeeper::invariants::{Invariant, Run, Selection, Status, Trigger, call_the_roll, guards, invariant};
 use serde_json::json;
 
-use super::database::DatabaseFlags;
+use super::database::{DatabaseFlags, refusal};
 use super::{Exit, Failure, print};
 
 #[derive(Debug, Args)]
@@ -73,7 +73,17 @@ impl Now {
             Selection::only(&only).map_err(|error| Failure::usage(format!("--only: {error}")))?
         };
         let database = self.database.open_usable(2).await?;
-        let run = call_the_roll(&database.pool, &which, Trigger::Manual, self.timeout).await?;
+        let run =
+            call_the_roll(&database.pool, &which, Trigger::Manual, self.timeout).await.map_err(|error| {
+                match error.as_database_error().and_then(|error| error.code()).as_deref() {
+                    // To read is not enough, and what is read by halves is not told.
+                    Some("42501") => Failure::unable(format!(
+                        "{}; what a roll call finds is stored: it takes the rights of seatkeeper_operator",
+                        refusal(&error)
+                    )),
+                    _ => error.into(),
+                }
+            })?;
         if self.json {
             let mut report = json!(run);
             for result in report["results"].as_array_mut().into_iter().flatten() {

@@ -52,7 +52,7 @@ impl Enqueue {
             return Err(Failure::usage("--keep-going is for --file"));
         }
         let request = if self.file.is_none() { Some(self.one.request()?) } else { None };
-        let database = self.database.open_usable(2).await?;
+        let database = self.database.open_usable_or_hidden(2).await?;
         let exit = match (request, &self.file) {
             (Some(request), _) => self.send_one(&database.pool, request).await,
             (None, Some(path)) => self.send_file(&database.pool, path.clone()).await,

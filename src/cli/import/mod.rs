@@ -57,7 +57,7 @@ impl Import {
         let bar = progress_bar("importing")?;
         let rows = read(&self.file, format, table)?;
 
-        let database = self.database.open_usable(1).await?;
+        let database = self.database.open_usable_or_hidden(1).await?;
         let manner = match (self.dry_run, self.keep_going) {
             // A file that is bad already is only looked at, so that the database's objections are named as well.
             (false, false) if !rows.bad.is_empty() => Manner::DryRun,

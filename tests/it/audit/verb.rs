@@ -6,6 +6,7 @@ use serde_json::json;
 use super::{SEED, ask, grant, mixed};
 use crate::booking::enroll;
 use crate::operate::{cli, cli_ends, cli_json};
+use crate::support::plain_sql::{pid, run_on};
 use crate::support::{TestDb, until, verb};
 
 /// Two users, one place, both asked for it.
@@ -169,18 +170,15 @@ async fn it_stops_at_a_record_that_cannot_be_read_and_what_it_found_before_count
 #[tokio::test]
 async fn a_connection_that_breaks_is_no_verdict() {
     let db = small().await;
-    let mut holder = db.pool.acquire().await.unwrap();
-    let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *holder).await.unwrap();
+    let mut lock = db.pool.begin().await.unwrap();
+    let holder = pid(&mut lock).await;
     // What is read last of all.
-    sqlx::raw_sql("begin; lock table seatkeeper.attendance in access exclusive mode")
-        .execute(&mut *holder)
-        .await
-        .unwrap();
+    run_on(&mut lock, "lock table seatkeeper.attendance in access exclusive mode").await;
     let url = db.url.clone();
     let auditing = tokio::spawn(async move { cli(&url, &["audit", "--json"]).await });
-    db.until_blocked_by(pid).await;
+    db.until_blocked_by(holder).await;
     db.run(&format!(
-        "select pg_terminate_backend(pid) from pg_stat_activity where {pid} = any (pg_blocking_pids(pid))"
+        "select pg_terminate_backend(pid) from pg_stat_activity where {holder} = any (pg_blocking_pids(pid))"
     ))
     .await;
     let output = auditing.await.unwrap();
@@ -188,7 +186,7 @@ async fn a_connection_that_breaks_is_no_verdict() {
     assert_eq!((output.status.code(), output.stdout.len()), (Some(3), 0), "{err}");
     assert!(err.contains("the audit broke off while the tables were compared"), "{err}");
     assert!(err.contains("nobody knows whether everything follows"), "{err}");
-    sqlx::raw_sql("rollback").execute(&mut *holder).await.unwrap();
+    lock.rollback().await.unwrap();
     cli_ends(&db.url, &["audit"], 0).await;
 }
 

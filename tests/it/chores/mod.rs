@@ -11,6 +11,7 @@ mod statistics;
 use seatkeeper::schedule::{self, Plan, Timetable};
 use sqlx::{Postgres, Transaction};
 
+use crate::support::plain_sql::pid;
 use crate::support::{Process, TestDb, until};
 
 /// The plan that `run` has by default.
@@ -69,8 +70,8 @@ async fn slow_down(db: &TestDb) -> (Transaction<'static, Postgres>, i32) {
         .execute(&mut *transaction)
         .await
         .unwrap();
-    let pid = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *transaction).await.unwrap();
-    (transaction, pid)
+    let holder = pid(&mut transaction).await;
+    (transaction, holder)
 }
 
 /// How many are at a chore, as the lock says.

@@ -6,6 +6,7 @@ use seatkeeper_jobs::{Outcome, Request, Status, postgres as door};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
+use crate::support::plain_sql::{pid, run_on};
 use crate::support::{Process, TestDb, http, own_server, until};
 
 fn enroll(user: i64) -> Enroll {
@@ -23,12 +24,8 @@ async fn ask_two(db: &TestDb) -> [Uuid; 2] {
 /// Holds a user's row, so that a batch stays where it needs it; also gives the holder's backend.
 async fn hold_user(db: &TestDb) -> (Transaction<'static, Postgres>, i32) {
     let mut held = db.pool.begin().await.unwrap();
-    let holder = sqlx::query_scalar(
-        "select pg_backend_pid() from seatkeeper.users where user_id = 1 for no key update",
-    )
-    .fetch_one(&mut *held)
-    .await
-    .unwrap();
+    run_on(&mut held, "select from seatkeeper.users where user_id = 1 for no key update").await;
+    let holder = pid(&mut held).await;
     (held, holder)
 }
 

@@ -36,7 +36,7 @@ async fn call(connection: &mut PgConnection, function: &str) -> Result<(), Refus
 async fn the_doors_are_closed_to_everybody_and_open_to_who_may_execute_them_and_nothing_else() {
     let db = TestDb::new().await;
     let role = role(&db).await;
-    let mut connection = db.pool.acquire().await.unwrap();
+    let mut connection = db.session().await;
     for function in DOORS {
         run_on(&mut connection, &format!("set role {role}")).await;
         assert_eq!(call(&mut connection, function).await.unwrap_err().code, "42501", "{function}");
@@ -75,12 +75,12 @@ async fn no_function_with_the_rights_of_its_owner_is_open_to_everybody() {
 async fn who_may_create_a_table_cannot_forge_the_record_of_catalog_changes() {
     let db = TestDb::new().await;
     let role = role(&db).await;
-    let mut connection = db.pool.acquire().await.unwrap();
+    let mut connection = db.session().await;
     run_on(&mut connection, &format!("set role {role}; create temp table semesters (semester_id bigint)"))
         .await;
     let forged = "create trigger forged after insert on semesters for each row
                   execute function seatkeeper.record_catalog_change('semester_id')";
-    let refusal = Refusal::of(&sqlx::query(forged).execute(&mut *connection).await.unwrap_err());
+    let refusal = Refusal::of(&sqlx::query(forged).execute(&mut connection).await.unwrap_err());
     assert_eq!(refusal.code, "42501");
     run_on(&mut connection, "insert into semesters values (1); reset role").await;
     assert_eq!(db.value::<i64>("select count(*) from seatkeeper.catalog_changes").await, 0);
@@ -114,7 +114,7 @@ const TRAP: &str = r"
 async fn the_callers_search_path_does_not_fool_the_doors() {
     let db = TestDb::new().await;
     db.users(1).await;
-    let mut connection = db.pool.acquire().await.unwrap();
+    let mut connection = db.session().await;
     run_on(&mut connection, TRAP).await;
 
     let id = Uuid::now_v7();
@@ -132,24 +132,22 @@ async fn the_callers_search_path_does_not_fool_the_doors() {
         Ask::new(Uuid::now_v7(), "enroll", json!({"user_id": 2, "semester_id": 3, "x": "x".repeat(9000)}));
     assert_eq!(large.send(&mut connection).await.unwrap_err().what(), ("RC422", "payload"));
     let balance: i64 =
-        sqlx::query_scalar("select seatkeeper.get_balance(1)").fetch_one(&mut *connection).await.unwrap();
+        sqlx::query_scalar("select seatkeeper.get_balance(1)").fetch_one(&mut connection).await.unwrap();
     assert_eq!(balance, 0);
     let known: bool = sqlx::query_scalar(
         "select pg_catalog.jsonb_typeof(pg_catalog.to_jsonb(seatkeeper.get_receipt($1))) is not null",
     )
     .bind(id)
-    .fetch_one(&mut *connection)
+    .fetch_one(&mut connection)
     .await
     .unwrap();
     assert!(known);
     assert_eq!(stored(&db).await, 1);
     let decoys: i64 = sqlx::query_scalar("select (select pg_catalog.count(*) from trap.requests) + (select pg_catalog.count(*) from pg_temp.requests)")
-        .fetch_one(&mut *connection)
+        .fetch_one(&mut connection)
         .await
         .unwrap();
     assert_eq!(decoys, 0);
-    // Not for the pool: it is full of traps.
-    connection.detach();
 }
 
 #[tokio::test]

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use seatkeeper::invariants::{Outcome, Run, Selection, Status, Trigger, call_the_roll};
-use sqlx::Connection;
-
 use crate::support::TestDb;
+use crate::support::plain_sql::pid;
+use seatkeeper::invariants::{Outcome, Run, Selection, Status, Trigger, call_the_roll};
 
 fn of<'a>(run: &'a Run, id: &str) -> &'a Outcome {
     run.results.iter().find(|outcome| outcome.invariant == id).unwrap()
@@ -27,17 +26,15 @@ async fn unguarded() -> TestDb {
 async fn what_is_committed_while_the_checks_run_is_seen_by_none_of_them() {
     let db = unguarded().await;
     // The first check is held up by whoever holds the table that it reads; the snapshot has been taken by then.
-    let mut holder = db.pool.acquire().await.unwrap();
-    let holder_pid: i32 =
-        sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *holder).await.unwrap();
-    let mut lock = holder.begin().await.unwrap();
+    let mut lock = db.pool.begin().await.unwrap();
+    let holder = pid(&mut lock).await;
     sqlx::raw_sql("lock table seatkeeper.users in access exclusive mode").execute(&mut *lock).await.unwrap();
     let pool = db.pool.clone();
     let run = tokio::spawn(async move {
         let which = Selection::only(&["INV-02", "INV-04", "INV-06"]).unwrap();
         call_the_roll(&pool, &which, Trigger::Manual, super::runs::TIMEOUT).await.unwrap()
     });
-    db.until_blocked_by(holder_pid).await;
+    db.until_blocked_by(holder).await;
     // Breaks INV-04 and INV-06, which are looked at after that.
     db.run(&format!("alter table seatkeeper.enrollments disable trigger all; {BREACH}")).await;
     lock.commit().await.unwrap();
@@ -55,17 +52,15 @@ async fn what_is_committed_while_the_checks_run_is_seen_by_none_of_them() {
 async fn a_table_that_was_emptied_meanwhile_was_not_seen() {
     let db = unguarded().await;
     db.run(BREACH).await;
-    let mut holder = db.pool.acquire().await.unwrap();
-    let holder_pid: i32 =
-        sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *holder).await.unwrap();
-    let mut lock = holder.begin().await.unwrap();
+    let mut lock = db.pool.begin().await.unwrap();
+    let holder = pid(&mut lock).await;
     sqlx::raw_sql("lock table seatkeeper.users in access exclusive mode").execute(&mut *lock).await.unwrap();
     let pool = db.pool.clone();
     let run = tokio::spawn(async move {
         let which = Selection::only(&["INV-02", "INV-04"]).unwrap();
         call_the_roll(&pool, &which, Trigger::Manual, super::runs::TIMEOUT).await.unwrap()
     });
-    db.until_blocked_by(holder_pid).await;
+    db.until_blocked_by(holder).await;
     // Rewritten: to a snapshot that is older it looks empty.
     db.run("alter table seatkeeper.enrollments alter column price_paid type numeric").await;
     lock.commit().await.unwrap();
@@ -97,8 +92,7 @@ async fn what_could_not_be_evaluated_is_unknown_and_the_others_go_on() {
 async fn a_check_that_takes_too_long_is_unknown() {
     let db = unguarded().await;
     db.run(BREACH).await;
-    let mut holder = db.pool.acquire().await.unwrap();
-    let mut lock = holder.begin().await.unwrap();
+    let mut lock = db.pool.begin().await.unwrap();
     sqlx::raw_sql("lock table seatkeeper.users in access exclusive mode").execute(&mut *lock).await.unwrap();
     let which = Selection::only(&["INV-01", "INV-02", "INV-B01"]).unwrap();
     let soon = Duration::from_millis(300);
@@ -145,9 +139,8 @@ async fn a_right_that_is_missing_is_unknown_and_a_connection_that_breaks_is_no_r
 
     let runs = "select count(*) from seatkeeper.invariant_runs";
     let before: i64 = db.value(runs).await;
-    let mut holder = db.pool.acquire().await.unwrap();
-    let mut lock = holder.begin().await.unwrap();
-    let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *lock).await.unwrap();
+    let mut lock = db.pool.begin().await.unwrap();
+    let holder = pid(&mut lock).await;
     sqlx::raw_sql("lock table seatkeeper.enrollments in access exclusive mode")
         .execute(&mut *lock)
         .await
@@ -156,9 +149,9 @@ async fn a_right_that_is_missing_is_unknown_and_a_connection_that_breaks_is_no_r
     let running = tokio::spawn(async move {
         call_the_roll(&pool, &Selection::all(), Trigger::Manual, super::runs::TIMEOUT).await
     });
-    db.until_blocked_by(pid).await;
+    db.until_blocked_by(holder).await;
     db.run(&format!(
-        "select pg_terminate_backend(pid) from pg_stat_activity where {pid} = any (pg_blocking_pids(pid))"
+        "select pg_terminate_backend(pid) from pg_stat_activity where {holder} = any (pg_blocking_pids(pid))"
     ))
     .await;
     assert!(running.await.unwrap().is_err());

@@ -11,7 +11,7 @@ use seatkeeper::invariants::{self, Selection, Trigger, call_the_roll};
 use seatkeeper::postgres::embedded::{Embedded, Options};
 use seatkeeper::postgres::{Timeouts, Transactions, connect_options, migrate, pool};
 use seatkeeper_jobs::{Job, Receipt, postgres as door};
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::Pooler;
@@ -43,7 +43,9 @@ fn cluster() -> &'static Cluster {
                 let embedded = Embedded::start(options).await.unwrap_or_else(|error| panic!("{error}"));
                 make_template(&embedded).await;
                 let pooler = match env::var(THROUGH_POOLER) {
-                    Ok(connections) => Some(Pooler::start(&embedded, connections.parse().unwrap()).await),
+                    Ok(connections) => {
+                        Some(Pooler::start_forgetful(&embedded, connections.parse().unwrap()).await)
+                    }
                     Err(_) => None,
                 };
                 (embedded, pooler)
@@ -98,8 +100,8 @@ static OVER: Mutex<Vec<String>> = Mutex::new(Vec::new());
 pub struct TestDb {
     pub pool: PgPool,
     pub url: String,
-    /// The URL that leads to the server itself, also when the tests go through a pooler: for what needs a session, and for
-    /// programs that do not know `pgbouncer=true`.
+    /// The URL that leads to the server itself, also when the tests go through a pooler: for connections with settings of
+    /// their own, and for programs that do not know `pgbouncer=true`.
     pub direct: String,
     name: String,
 }
@@ -152,6 +154,12 @@ impl TestDb {
     pub fn url_as(&self, role: &str) -> String {
         let separator = if self.direct.contains('?') { '&' } else { '?' };
         format!("{}{separator}options[role]={role}", self.direct)
+    }
+
+    /// A session of the test's own, past any pooler: for what lives longer than a transaction, such as temporary tables,
+    /// settings and roles that are set, locks of a session. It ends with this value.
+    pub async fn session(&self) -> PgConnection {
+        connect_options(&self.direct).unwrap().connect().await.unwrap()
     }
 
     /// Runs SQL of the test's own.

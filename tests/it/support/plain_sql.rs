@@ -3,7 +3,7 @@
 use seatkeeper_jobs::postgres::{self as door, EnqueueError};
 use seatkeeper_jobs::{Job, Receipt, Request};
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
 /// An error of the database, as a producer in any language sees it.
@@ -157,9 +157,10 @@ fn in_sql(error: EnqueueError) -> Refusal {
     }
 }
 
-/// The number that the server knows this connection by.
-pub async fn pid(connection: &mut PgConnection) -> i32 {
-    sqlx::query_scalar("select pg_backend_pid()").fetch_one(connection).await.unwrap()
+/// The number that the server knows the connection of this transaction by. Of a transaction: behind a pooler the next one may
+/// be on another connection.
+pub async fn pid(transaction: &mut Transaction<'_, Postgres>) -> i32 {
+    sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut **transaction).await.unwrap()
 }
 
 /// Runs SQL of the test's own on this connection.

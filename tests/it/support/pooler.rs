@@ -12,6 +12,13 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 use seatkeeper::postgres::connect_options;
 use seatkeeper::postgres::embedded::Embedded;
 
+/// What takes the luck out of who finds what was left in a session: nobody does. A client whose transaction is over comes back
+/// to another connection where there is one, and to one that knows nothing of it in any case. Statements that somebody
+/// has prepared stay, as behind every pooler: their names are what clients get in each other's way with.
+const FORGETFUL: &str = "server_round_robin = 1\nserver_reset_query_always = 1\n\
+    server_reset_query = reset all; set session authorization default; reset role; close all; unlisten *; \
+    discard temp; discard sequences; select pg_advisory_unlock_all()\n";
+
 /// A pooler and its place. It ends with this value, or with this process.
 pub struct Pooler {
     /// What goes before the name of a database, with user and password.
@@ -21,8 +28,18 @@ pub struct Pooler {
 }
 
 impl Pooler {
-    /// Starts one that has at most `connections` to each database, and awaits that it lets clients in.
+    /// Starts one that has at most `connections` to each database, as its operator has it, and awaits that it lets clients in.
     pub async fn start(server: &Embedded, connections: u32) -> Self {
+        Self::configured(server, connections, "").await
+    }
+
+    /// The same, but nothing outlives a transaction, where with others it may, by luck: for tests that are not about the
+    /// pooler. (Those would not see what the program leaves behind in a session.)
+    pub async fn start_forgetful(server: &Embedded, connections: u32) -> Self {
+        Self::configured(server, connections, FORGETFUL).await
+    }
+
+    async fn configured(server: &Embedded, connections: u32, besides: &str) -> Self {
         let options = server.connect_options("postgres");
         let (user, url) = (options.get_username().to_owned(), server.url(""));
         let password = url.split([':', '@']).nth(2).unwrap().to_owned();
@@ -36,7 +53,7 @@ impl Pooler {
              listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
              auth_type = scram-sha-256\nauth_file = {}\nadmin_users = {user}\n\
              pool_mode = transaction\ndefault_pool_size = {connections}\nmax_client_conn = 1000\n\
-             ignore_startup_parameters = extra_float_digits\nserver_login_retry = 1\n",
+             ignore_startup_parameters = extra_float_digits\nserver_login_retry = 1\n{besides}",
             server.port(),
             file("users").display(),
         );
