@@ -34,7 +34,8 @@ pgbouncer=$(PATH=$PATH:/usr/sbin command -v pgbouncer) || {
     export LD_LIBRARY_PATH
     pgbouncer=$work/debian/usr/sbin/pgbouncer
 }
-version=$("$pgbouncer" --version | head -1)
+version=$("$pgbouncer" --version)
+version=${version%%$'\n'*}
 echo "$version"
 [[ $version == *' 1.18.'* ]] || exit 3
 
