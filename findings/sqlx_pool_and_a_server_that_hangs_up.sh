@@ -10,7 +10,7 @@
 # Versions: sqlx 0.9.0, tokio 1.54.1, rustc 1.94 or newer. FINDING_TARGET may name a directory in which what cargo builds is kept.
 # Seen (acquire_timeout 2 s):
 #   nobody listens      after 2 s    PoolTimedOut
-#   accepts and closes  at once      Protocol("unexpected response from SSLRequest: 0x00")
+#   accepts and closes  at once      Protocol("unexpected response from SSLRequest: 0x00 (…)")
 #
 # Exit 0: it is so. 1: no more.
 set -euo pipefail

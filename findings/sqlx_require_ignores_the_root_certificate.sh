@@ -75,7 +75,7 @@ cargo build --quiet --manifest-path "$work/program/Cargo.toml"
 chmod a+r "$work"/*.pem
 try() { # sslmode, what the certificate is, its file
     local url="postgres://postgres@localhost:$port/postgres?sslmode=$1&sslrootcert=$work/$3" libpq=connected
-    run psql -XAtq "$url" -c 'select 1' >/dev/null 2>&1 || libpq=refused
+    HOME=$work run psql -XAtq "$url" -c 'select 1' >/dev/null 2>&1 || libpq=refused
     printf '%-9s %-16s libpq %-9s  sqlx %s\n' "$1" "$2" "$libpq" "$("$CARGO_TARGET_DIR/debug/finding" "$url")"
 }
 seen=$(
