@@ -11,8 +11,9 @@ demo:
 test: setup
 	scripts/test
 
-# The long version: every cell of the crash matrix, the times of recovery, other versions of PostgreSQL
+# The long version: every cell of the crash matrix, the times of recovery, failover, other versions of PostgreSQL
 proof: setup
+	@scripts/setup failover
 	scripts/proof
 
 setup:
