@@ -132,7 +132,7 @@ pub fn usable(schema: Schema) -> Result<(), Failure> {
             "the schema is too old: migration {applied} is applied, {needed} is needed; run `seatkeeper migrate up`"
         ))),
         Schema::WithoutChores => Err(Failure::unable(
-            "the schema is too old: the storage of the chores (schema apalis) is not up to date; run `seatkeeper migrate up`",
+            "the schema is too old: the storage of the chores (schema apalis) is incomplete or not up to date; run `seatkeeper migrate up`, or see `seatkeeper doctor`",
         )),
         Schema::Dirty { version } => Err(Failure::unable(format!(
             "migration {version} was started and did not finish; see `seatkeeper migrate status`"

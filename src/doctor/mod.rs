@@ -129,8 +129,9 @@ fn schema_finding(schema: Schema) -> Finding {
         ),
         Schema::WithoutChores => Finding::problem(
             "schema",
-            "the storage of the chores (schema apalis) is missing or too old; nothing is worked off",
-            UP,
+            "the storage of the chores (schema apalis) is missing, incomplete or too old; nothing is worked off",
+            "run `seatkeeper migrate up`; when that finds nothing to do, a restore has left a table out: `drop schema apalis cascade` \
+             (unless an application shares it), then `seatkeeper migrate up`",
         ),
         Schema::Dirty { version } => Finding::problem(
             "schema",

@@ -3,6 +3,7 @@
 use sqlx::PgConnection;
 
 use super::Finding;
+use crate::postgres;
 
 pub(super) async fn finding(connection: &mut PgConnection) -> sqlx::Result<Finding> {
     let behind = sqlx::query!(
@@ -11,7 +12,19 @@ pub(super) async fn finding(connection: &mut PgConnection) -> sqlx::Result<Findi
            from seatkeeper.sequences_behind() s order by s.sequence"#
     )
     .fetch_all(connection)
-    .await?;
+    .await;
+    let behind = match behind {
+        Ok(behind) => behind,
+        // One of them is not there, or the function: what is wrong with the guards says which.
+        Err(error @ sqlx::Error::Database(_)) => {
+            return Ok(Finding::problem(
+                "sequences",
+                format!("could not be compared with what is stored: {}", postgres::describe(&error)),
+                "see what is said of the guards",
+            ));
+        }
+        Err(error) => return Err(error),
+    };
     Ok(if behind.is_empty() {
         Finding::ok("sequences", "all are ahead of what is stored")
     } else {

@@ -15,7 +15,9 @@ pub async fn obstacles(connection: &mut PgConnection) -> sqlx::Result<Vec<String
                   array(select c.relname::text from pg_catalog.pg_class c
                         where c.relnamespace = 'seatkeeper'::regnamespace and c.relkind in ('r', 'p')
                           and pg_catalog.row_security_active(c.oid)
-                        order by 1) as "hiding!""#
+                        order by 1) as "hiding!",
+                  -- Before migration 15 there is nothing to ask; `run` does not work on such a schema.
+                  to_regprocedure('seatkeeper.sequences_behind()') is not null as "compares!""#
     )
     .fetch_one(&mut *connection)
     .await?;
@@ -26,6 +28,9 @@ pub async fn obstacles(connection: &mut PgConnection) -> sqlx::Result<Vec<String
              session_replication_role`, or `alter database … reset …`, wherever it was set",
             session.replication_role
         ));
+    }
+    if !session.compares {
+        return Ok(obstacles);
     }
     if !session.hiding.is_empty() {
         obstacles.push(format!(

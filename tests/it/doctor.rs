@@ -115,6 +115,24 @@ async fn a_schema_that_does_not_fit_is_a_problem() {
     assert!(finding.level == Level::Problem && finding.what.contains("too old"), "{finding:?}");
 }
 
+/// A dump that names the schemas and not the extensions is restored without a table that has a column of such a type.
+#[tokio::test]
+async fn a_storage_of_the_chores_without_its_tasks_is_a_problem() {
+    let db = TestDb::new().await;
+    db.run("drop table apalis.jobs cascade").await;
+    let finding = found(&db, "schema").await;
+    assert_eq!(finding.level, Level::Problem, "{finding:?}");
+    let (code, _, complaints) =
+        crate::support::verb(&["run", "--no-http", "--database-url", &db.url], b"").await;
+    assert!(code == 3 && complaints.contains("apalis"), "{code} {complaints}");
+    // The advice is what puts it right.
+    let todo = finding.todo.unwrap();
+    let advice = todo.split('`').find(|word| word.starts_with("drop schema")).unwrap();
+    db.run(advice).await;
+    cli_ends(&db.url, &["migrate", "up"], 0).await;
+    assert_eq!(found(&db, "schema").await.level, Level::Ok);
+}
+
 #[tokio::test]
 async fn the_queue_is_judged_by_its_age() {
     let db = TestDb::new().await;

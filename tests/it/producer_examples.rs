@@ -75,6 +75,8 @@ async fn answered(db: &TestDb, producer: &str) -> Receipt {
 async fn the_example_in_sql_asks_twice_and_is_answered_once() {
     let db = seeded().await;
     let worker = Process::run(&db.url, &["--no-http"]);
+    // An example waits for a moment only.
+    worker.await_log("working");
     let out = printed(&mut psql(&db, "enqueue.sql"), PSQL).await;
     let receipt = answered(&db, "example in SQL").await;
     let lines: Vec<&str> = out.lines().collect();
@@ -96,6 +98,8 @@ async fn the_example_in_rust_asks_twice_and_prints_the_answer() {
     let (built, missing) = built("enqueue");
     let db = seeded().await;
     let worker = Process::run(&db.url, &["--no-http"]);
+    // An example waits for a moment only.
+    worker.await_log("working");
     let out = printed(Command::new(&built).env("DATABASE_URL", &db.direct), &missing).await;
     let receipt = answered(&db, "example in Rust").await;
     let expected = format!(
@@ -111,6 +115,8 @@ async fn the_example_in_rust_asks_twice_and_prints_the_answer() {
 async fn the_example_in_python_asks_twice_and_prints_the_answer() {
     let db = seeded().await;
     let worker = Process::run(&db.url, &["--no-http"]);
+    // An example waits for a moment only.
+    worker.await_log("working");
     // The system's own Python: that is where the system's package of psycopg is.
     let out = printed(
         Command::new("/usr/bin/python3").arg(example("enqueue.py")).env("DATABASE_URL", &db.direct),
@@ -171,6 +177,8 @@ const BOOKED_AND_CANCELLED: &str = "book: done\nnow: WAITLISTED, place 1 in the 
 async fn the_example_of_booking_in_sql_books_and_cancels_without_waiting() {
     let db = seeded_with_a_session().await;
     let worker = Process::run(&db.url, &["--no-http"]);
+    // An example waits for a moment only.
+    worker.await_log("working");
     let out = printed(&mut psql(&db, "book.sql"), PSQL).await;
     let lines: Vec<&str> = out.lines().collect();
     assert_eq!(lines[..2], ["book|queued|f", "cancel_booking|queued|f"], "{out}");
@@ -194,6 +202,8 @@ async fn the_example_of_booking_in_sql_books_and_cancels_without_waiting() {
 async fn the_example_of_booking_in_rust_prints_the_place_in_the_waitlist() {
     let db = seeded_with_a_session().await;
     let worker = Process::run(&db.url, &["--no-http"]);
+    // An example waits for a moment only.
+    worker.await_log("working");
     let (built, missing) = built("book");
     let out = printed(Command::new(&built).env("DATABASE_URL", &db.direct), &missing).await;
     assert_eq!(out, BOOKED_AND_CANCELLED);
@@ -205,6 +215,8 @@ async fn the_example_of_booking_in_rust_prints_the_place_in_the_waitlist() {
 async fn the_example_of_booking_in_python_prints_the_place_in_the_waitlist() {
     let db = seeded_with_a_session().await;
     let worker = Process::run(&db.url, &["--no-http"]);
+    // An example waits for a moment only.
+    worker.await_log("working");
     let mut python = Command::new("/usr/bin/python3");
     let out = printed(python.arg(example("book.py")).env("DATABASE_URL", &db.direct), PYTHON).await;
     assert_eq!(out, BOOKED_AND_CANCELLED);
@@ -223,6 +235,8 @@ async fn the_example_for_owners_moves_a_session_and_its_waitlist() {
     db.ask(Uuid::now_v7(), book(7)).await;
     db.drain().await;
     let worker = Process::run(&db.url, &["--no-http"]);
+    // An example waits for a moment only.
+    worker.await_log("working");
     let out = printed(&mut psql(&db, "sessions.sql"), PSQL).await;
     assert!(out.lines().last().is_some_and(|line| line.starts_with("5|2|")), "{out}");
     until("the new place is filled", async || {

@@ -148,6 +148,28 @@ fn what_outlives_a_transaction_is_in_a_session_of_the_test() {
     assert!(relying.is_empty(), "{relying:#?}");
 }
 
+/// Where row level security would hide rows, PostgreSQL refuses: a transaction that does not ask for that answers wrongly. (The
+/// laboratory works on databases of its own.)
+#[test]
+fn every_transaction_asks_for_what_all_of_ours_ask_for() {
+    let mut found = 0;
+    for (path, text) in files(&["src"], &["rs"]) {
+        let laboratory = ["src/cli/bench", "src/cli/demo"].iter().any(|folder| path.starts_with(folder));
+        for begun in text.split(".begin_with(").skip(1).filter(|_| !laboratory) {
+            let asked = begun.trim_start();
+            let asks = ["opening(", "postgres::opening(", "AssertSqlSafe(self.begin"];
+            assert!(asks.iter().any(|known| asked.starts_with(known)), "{}: {asked:.80}", path.display());
+            found += 1;
+        }
+        assert!(
+            laboratory || !text.contains("pool.begin()") || path.ends_with("roles.rs"),
+            "{}",
+            path.display()
+        );
+    }
+    assert!(found > 10, "{found} transactions: looked for in the wrong way");
+}
+
 /// A guard that a mutant takes away is where it says; or `scripts/mutants` would only find out after an hour.
 #[test]
 fn every_mutant_has_something_to_take_away() {

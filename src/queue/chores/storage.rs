@@ -98,13 +98,21 @@ pub async fn applied(pool: &PgPool) -> sqlx::Result<Vec<i64>> {
         .await
 }
 
-/// Whether the storage is there as this build needs it.
+/// Whether the storage is there as this build needs it: a dump without the extensions that its columns are made of is restored
+/// without the table of the tasks, and with the record that all migrations were applied.
 ///
 /// # Errors
 /// When the database cannot be asked.
 pub async fn is_ready(pool: &PgPool) -> sqlx::Result<bool> {
     let applied = applied(pool).await?;
-    Ok(PostgresStorage::migrations().iter().all(|migration| applied.contains(&migration.version)))
+    let tables: i64 = sqlx::query_scalar(
+        "select count(*) from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+         where n.nspname = 'apalis' and c.relname in ('jobs', 'workers') and c.relkind = 'r'",
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(tables == 2
+        && PostgresStorage::migrations().iter().all(|migration| applied.contains(&migration.version)))
 }
 
 /// Pushes a task, to be run in `delay_seconds`. `false` when it has been pushed before.

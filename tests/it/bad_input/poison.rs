@@ -277,7 +277,7 @@ async fn a_missing_permission_never_costs_an_attempt_and_everybody_is_answered_o
         "create role {role} login password 'limited';
          grant usage on schema seatkeeper to {role};
          grant select, insert, update on all tables in schema seatkeeper to {role};
-         grant usage on all sequences in schema seatkeeper to {role};
+         grant usage, select on all sequences in schema seatkeeper to {role};
          revoke insert on seatkeeper.enrollments from {role}"
     ))
     .await;

@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Connection};
 use crate::support::TestDb;
 
 /// Rows that are written by hand have numbers which no sequence has given: each is put ahead of them.
-const AHEAD: &str = "do $$ declare repair text; begin
+pub const AHEAD: &str = "do $$ declare repair text; begin
     for repair in select b.repair from seatkeeper.sequences_behind() b loop execute repair; end loop; end $$";
 
 /// A file of the folder.
@@ -96,6 +96,9 @@ impl Counterexample {
             return Err(format!("first seen now: {own:?}"));
         }
         db.run(self.part("repair")).await;
+        if self.invariant != "INV-10" {
+            db.run(AHEAD).await;
+        }
         holds(&db, "repair").await
     }
 }

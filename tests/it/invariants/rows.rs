@@ -10,6 +10,7 @@ async fn silent(db: &TestDb, from: i64, to: i64) {
         "insert into seatkeeper.users (user_id) select generate_series({from}, {to}) on conflict do nothing;
          insert into seatkeeper.enrollments (enrollment_id, user_id, semester_id, status, is_active)
          select i, i, 1, 'APPROVED', true from generate_series({from}, {to}) i;
+         select setval('seatkeeper.enrollments_enrollment_id_seq', {to});
          update seatkeeper.semesters set enrolled_count = (select count(*) from seatkeeper.enrollments where is_active)"
     ))
     .await;

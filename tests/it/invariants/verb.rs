@@ -13,6 +13,7 @@ async fn with_silent(rows: i64) -> TestDb {
     db.run(
         "insert into seatkeeper.enrollments (enrollment_id, user_id, semester_id, status, is_active)
          select user_id, user_id, 1, 'APPROVED', true from seatkeeper.users;
+         select setval('seatkeeper.enrollments_enrollment_id_seq', (select count(*) from seatkeeper.users));
          update seatkeeper.semesters set enrolled_count = (select count(*) from seatkeeper.users)",
     )
     .await;

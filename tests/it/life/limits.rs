@@ -9,6 +9,10 @@ use uuid::Uuid;
 use super::{drain, enroll, worker};
 use crate::support::{Process, TestDb, until, verb};
 
+/// Busy for longer than the limit.
+const TAKES_HALF_A_SECOND: &str =
+    "do $$ begin while clock_timestamp() < statement_timestamp() + interval '500 ms' loop end loop; end $$";
+
 /// PostgreSQL 17 and newer have the setting; where it does not exist, asking for it does no harm.
 #[tokio::test]
 async fn a_transaction_timeout_for_others_ends_no_transaction_of_ours() {
@@ -22,13 +26,12 @@ async fn a_transaction_timeout_for_others_ends_no_transaction_of_ours() {
     let limited = pool_set_up(connect_options(&db.direct).unwrap(), 5);
     let transactions = Transactions::new(limited.clone(), Timeouts::default());
     let mut transaction = transactions.begin().await.unwrap();
-    // It takes its time.
-    sqlx::query("select pg_sleep(0.5)").execute(&mut *transaction).await.unwrap();
+    sqlx::query(TAKES_HALF_A_SECOND).execute(&mut *transaction).await.unwrap();
     transaction.commit().await.unwrap();
     let mut chore = seatkeeper::postgres::begin_chore(&limited).await.unwrap();
-    sqlx::query("select pg_sleep(0.5)").execute(&mut *chore).await.unwrap();
+    sqlx::query(TAKES_HALF_A_SECOND).execute(&mut *chore).await.unwrap();
     chore.commit().await.unwrap();
-    sqlx::query("select pg_sleep(0.5)").execute(&limited).await.unwrap();
+    sqlx::query(TAKES_HALF_A_SECOND).execute(&limited).await.unwrap();
 
     if exists {
         let (code, out, _) = verb(&["doctor", "--database-url", &db.direct], b"").await;
@@ -36,7 +39,7 @@ async fn a_transaction_timeout_for_others_ends_no_transaction_of_ours() {
         // Of a session that did not ask: it is a connection that ended, never the fault of a request.
         let plain = sqlx::PgPool::connect_with(connect_options(&db.direct).unwrap()).await.unwrap();
         let mut theirs = plain.begin().await.unwrap();
-        let ended = sqlx::query("select pg_sleep(5)").execute(&mut *theirs).await.unwrap_err();
+        let ended = sqlx::query(TAKES_HALF_A_SECOND).execute(&mut *theirs).await.unwrap_err();
         assert_eq!(ErrorClass::of(&ended), ErrorClass::Connection, "{ended}");
     }
     limited.close().await;

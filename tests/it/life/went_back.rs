@@ -112,7 +112,8 @@ async fn who_arrives_after_the_contents_went_back_is_answered_in_turn() {
         delete from seatkeeper.enrollments where enrollment_id > 10;
         update seatkeeper.semesters set enrolled_count = 10;
         select setval('seatkeeper.requests_seq_seq', 10); commit";
-    db.run(back).await;
+    let mut session = db.session().await;
+    sqlx::raw_sql(back).execute(&mut session).await.unwrap();
     for user in 11..=USERS {
         ask(&db.pool, user).await;
     }

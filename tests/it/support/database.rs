@@ -244,8 +244,11 @@ impl TestDb {
     pub async fn assert_sound(&self) {
         let run =
             call_the_roll(&self.pool, &Selection::all(), Trigger::Manual, super::PATIENCE).await.unwrap();
-        let unsound: Vec<_> =
-            run.results.iter().filter(|outcome| outcome.status != invariants::Status::Holds).collect();
+        let unsound: Vec<_> = run
+            .results
+            .iter()
+            .filter(|outcome| outcome.status != invariants::Status::Holds && !is_sabotage(outcome))
+            .collect();
         assert!(unsound.is_empty(), "unsound: {unsound:#?}");
     }
 
@@ -255,6 +258,16 @@ impl TestDb {
         self.assert_sound().await;
         assert_follows(&self.pool).await;
     }
+}
+
+/// Whether all that is found is a trigger that the test itself has hung on a table, to have something fail there.
+fn is_sabotage(outcome: &invariants::Outcome) -> bool {
+    let hung_on =
+        |row: &serde_json::Value| row["row"]["what"] == "trigger" && row["row"]["expected"].is_null();
+    ["INV-05", "INV-B05"].contains(&outcome.invariant.as_str())
+        && outcome.sample.len() == usize::try_from(outcome.violations.unwrap_or(0)).unwrap()
+        && !outcome.sample.is_empty()
+        && outcome.sample.iter().all(hung_on)
 }
 
 /// Replays the whole history, and fails with what does not follow from it.
