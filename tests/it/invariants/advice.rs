@@ -138,8 +138,8 @@ async fn a_server_or_a_role_that_works_as_a_replica_is_named_until_that_is_reset
         }
         let finding = crate::support::until_some("it is found", async || {
             // A connection of its own: that of the pool may not have heard of it yet.
-            let text = cli_ends(&server.url(), &["doctor", "--json"], 1).await;
-            let report: Value = serde_json::from_str(&text).unwrap();
+            let output = crate::operate::cli(&server.url(), &["doctor", "--json"]).await;
+            let report: Value = serde_json::from_slice(&output.stdout).unwrap();
             let findings = report["findings"].as_array().unwrap().clone();
             findings.into_iter().find(|one| {
                 one["subject"] == "replication role" && one["what"].as_str().unwrap().contains(said)
