@@ -27,6 +27,7 @@ async fn the_last_run_is_scraped_alike_everywhere_and_right_after_a_start() {
     db.run(
         r#"insert into seatkeeper.enrollments (enrollment_id, user_id, semester_id, status, is_active)
            select user_id, user_id, 1, 'APPROVED', true from seatkeeper.users;
+           select setval('seatkeeper.enrollments_enrollment_id_seq', 3);
            update seatkeeper.semesters set enrolled_count = 3;
            insert into seatkeeper.invariant_baseline (invariant, key, reason, accepted_by)
            values ('INV-04', '{"enrollment_id": 2}', 'imported', 'erika')"#,

@@ -30,6 +30,7 @@ const DATA: [(i64, &str); 6] = [
          insert into seatkeeper.bookings (booking_id, user_id, session_id, status, starts_at, ends_at)
          values (1, 1, 1, 'CONFIRMED', '2999-01-01 10:00Z', '2999-01-01 11:00Z'),
                 (2, 3, 1, 'WAITLISTED', '2999-01-01 10:00Z', '2999-01-01 11:00Z');
+         select setval('seatkeeper.bookings_booking_id_seq', 2);
          insert into seatkeeper.attendance (booking_id, status) values (1, 'present')",
     ),
     (
