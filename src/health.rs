@@ -46,6 +46,12 @@ impl Health {
         self.change(|known| known.unfit.replace(why.to_owned()).as_deref() != Some(why))
     }
 
+    /// Whether the database was found not to be fit, and nobody has found otherwise since.
+    #[must_use]
+    pub fn is_unfit(&self) -> bool {
+        self.change(|known| known.unfit.is_some())
+    }
+
     /// The database is fit to be worked on.
     pub fn fit(&self) {
         self.change(|known| known.unfit = None);

@@ -3,24 +3,23 @@
 use sqlx::PgConnection;
 
 use super::Finding;
+use crate::postgres::replication_waits;
 
 pub(super) async fn finding(connection: &mut PgConnection) -> sqlx::Result<Finding> {
     let row = sqlx::query!(
         r#"-- doctor.replication
-           select (select count(*) from pg_catalog.pg_stat_activity a
-                   where a.datname = current_database() and a.wait_event = 'SyncRep') as "waits!",
-                  current_setting('synchronous_standby_names') as "names!",
+           select current_setting('synchronous_standby_names') as "names!",
                   (select string_agg(distinct r.application_name, ', ') from pg_catalog.pg_stat_replication r) as standbys"#
     )
-    .fetch_one(connection)
+    .fetch_one(&mut *connection)
     .await?;
-    Ok(if row.waits > 0 {
+    let waits = replication_waits(connection).await?;
+    Ok(if waits > 0 {
         Finding::problem(
             "replication",
             format!(
-                "{} commits wait for a synchronous standby (synchronous_standby_names is \"{}\"; as far as this account may see, \
+                "{waits} commits wait for a synchronous standby (synchronous_standby_names is \"{}\"; as far as this account may see, \
                  connected: {})",
-                row.waits,
                 row.names,
                 row.standbys.as_deref().unwrap_or("none")
             ),

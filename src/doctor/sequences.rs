@@ -6,14 +6,7 @@ use super::Finding;
 use crate::postgres;
 
 pub(super) async fn finding(connection: &mut PgConnection) -> sqlx::Result<Finding> {
-    let behind = sqlx::query!(
-        r#"-- doctor.sequences
-           select s.sequence as "sequence!", s.next as "next!", s.stored as "stored!", s.repair as "repair!"
-           from seatkeeper.sequences_behind() s order by s.sequence"#
-    )
-    .fetch_all(connection)
-    .await;
-    let behind = match behind {
+    let behind = match postgres::sequences_behind(connection).await {
         Ok(behind) => behind,
         // One of them is not there, or the function: what is wrong with the guards says which.
         Err(error @ sqlx::Error::Database(_)) => {

@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use tokio::sync::Mutex;
 
 use super::{invariants, schedules};
-use crate::postgres::opening;
+use crate::postgres::{opening, replication_waits};
 use crate::schedule;
 
 /// A scrape waits no longer than this for the database.
@@ -104,14 +104,7 @@ impl SharedState {
         )
         .fetch_one(&mut *transaction)
         .await?;
-        // Of this account, and of others where it may see what they do (pg_read_all_stats).
-        let replication_waits = sqlx::query_scalar!(
-            r#"-- metrics.replication_waits
-               select count(*) as "waits!" from pg_catalog.pg_stat_activity a
-               where a.datname = current_database() and a.wait_event = 'SyncRep'"#
-        )
-        .fetch_one(&mut *transaction)
-        .await?;
+        let replication_waits = replication_waits(&mut *transaction).await?;
         let states = schedule::states(&mut transaction).await?;
         let invariants = invariants::read(&mut transaction).await?;
         transaction.commit().await?;

@@ -40,18 +40,39 @@ pub async fn obstacles(connection: &mut PgConnection) -> sqlx::Result<Vec<String
         ));
         return Ok(obstacles);
     }
-    let behind = sqlx::query!(
-        r#"-- fitness.sequences
-           select s.sequence as "sequence!", s.next as "next!", s.stored as "stored!", s.repair as "repair!"
-           from seatkeeper.sequences_behind() s order by s.sequence"#
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    obstacles.extend(behind.into_iter().map(|row| {
+    obstacles.extend(sequences_behind(connection).await?.into_iter().map(|row| {
         format!(
             "the sequence {} is at {}, and {} is stored already: numbers would be given twice. Run `{}`",
             row.sequence, row.next, row.stored, row.repair
         )
     }));
     Ok(obstacles)
+}
+
+/// A sequence that would give numbers twice.
+#[derive(Debug)]
+pub struct SequenceBehind {
+    /// Its name in the schema `seatkeeper`.
+    pub sequence: String,
+    /// The number that it gives next.
+    pub next: i64,
+    /// The greatest one that is stored.
+    pub stored: i64,
+    /// The statement that puts it right.
+    pub repair: String,
+}
+
+/// Every sequence whose next number is stored already, or a greater one; none in a sound database.
+///
+/// # Errors
+/// When the database cannot be asked, before migration 15 too.
+pub async fn sequences_behind(connection: &mut PgConnection) -> sqlx::Result<Vec<SequenceBehind>> {
+    sqlx::query_as!(
+        SequenceBehind,
+        r#"-- fitness.sequences
+           select s.sequence as "sequence!", s.next as "next!", s.stored as "stored!", s.repair as "repair!"
+           from seatkeeper.sequences_behind() s order by s.sequence"#
+    )
+    .fetch_all(connection)
+    .await
 }

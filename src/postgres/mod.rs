@@ -17,7 +17,7 @@ mod url;
 
 pub use distrust::{Distrust, distrust};
 pub use error::{ErrorClass, describe};
-pub use fitness::obstacles;
+pub use fitness::{SequenceBehind, obstacles, sequences_behind};
 pub use history::Position;
 pub use opening::opening;
 pub use outdated::{note_unusable, retire_connections};

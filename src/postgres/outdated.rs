@@ -1,9 +1,9 @@
 //! Connections that are of no use any more, though they are open.
 //!
-//! *They remember the schema as it was.* sqlx has the server keep a statement for as long as the connection lives. When a migration gives a column another type, the
-//! server refuses to execute what was prepared before ("cached plan must not change result type"), on this connection for
-//! ever, and sqlx does not forget the statement. So a connection that was open when the first such refusal was heard is closed before it
-//! is used again; the next one prepares anew.
+//! *They remember the schema as it was.* sqlx has the server keep a statement for as long as the connection lives. When a
+//! migration gives a column another type, the server refuses to execute what was prepared before ("cached plan must not change
+//! result type"), on this connection for ever, and sqlx does not forget the statement. So a connection that was open when the
+//! first such refusal was heard is closed before it is used again; the next one prepares anew.
 //!
 //! *They lead to a server that cannot write.* An address moves to the new primary, and what was opened before still leads to the
 //! old one, which answers each look and refuses each batch (25006, or 0A000 for `begin read write` on a standby).

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 use tokio::time::{Instant, sleep, timeout};
 
 /// Whether any connection of this process has fallen silent.
@@ -110,18 +110,19 @@ pub async fn unless_given_up<F: Future>(
     }
 }
 
-/// How many commits to this database wait for a synchronous standby, as far as this account may see.
+/// How many commits to this database wait for a synchronous standby: those of this account, and of others where it may see what
+/// they do (`pg_read_all_stats`).
 ///
 /// # Errors
 /// When the database cannot be asked.
-pub async fn replication_waits(pool: &PgPool) -> sqlx::Result<i64> {
+pub async fn replication_waits(database: impl PgExecutor<'_>) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         r#"-- silence.replication_waits
            select count(*) as "waits!" from pg_catalog.pg_stat_activity a
            where a.datname = current_database() and a.wait_event = 'SyncRep'"#
     )
     .persistent(false)
-    .fetch_one(pool)
+    .fetch_one(database)
     .await
 }
 

@@ -92,7 +92,8 @@ impl Waker {
                 }
                 Ok(Ok(Some(ready))) => {
                     self.health.reached();
-                    if ready {
+                    // Nor may it be said for ever that it is not fit, because nobody looks again.
+                    if ready || self.health.is_unfit() {
                         return;
                     }
                 }

@@ -9,6 +9,7 @@ use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::{drain, enroll, worker};
+use crate::operate::cli_json;
 use crate::support::http::get;
 use crate::support::{Process, TestDb, until, verb};
 
@@ -211,5 +212,15 @@ async fn a_process_that_finds_a_sequence_set_back_says_so_and_goes_on_when_it_is
     sqlx::raw_sql(AssertSqlSafe(repair)).execute(&db.pool).await.unwrap();
     until("it works again", async || get(&address, "/readyz").await.0 == 200).await;
     until("what waited is answered", async || db.receipt(id).await.outcome.is_some()).await;
+
+    // Not for ever, either, when it is put right and nothing is left that anybody would look at it for.
+    db.run("select setval('seatkeeper.requests_seq_seq', 1, false)").await;
+    let id = Uuid::now_v7();
+    db.ask(id, enroll(5, 1)).await;
+    until("it does not work again", async || get(&address, "/readyz").await.0 == 503).await;
+    cli_json(&db.url, &["requests", "cancel", &id.to_string(), "--reason", "too late"], 0).await;
+    let repair: String = db.value("select repair from seatkeeper.sequences_behind()").await;
+    sqlx::raw_sql(AssertSqlSafe(repair)).execute(&db.pool).await.unwrap();
+    until("it is ready for the next one", async || get(&address, "/readyz").await.0 == 200).await;
     assert_eq!(process.terminate(), Some(0));
 }

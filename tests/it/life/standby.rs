@@ -158,7 +158,6 @@ async fn a_worker_whose_address_led_to_a_standby_answers_as_soon_as_it_leads_to_
     second.stop().await.unwrap();
 }
 
-/// The same without a standby: somebody made transactions read-only by default.
 #[tokio::test]
 async fn commits_that_wait_for_a_standby_that_is_gone_are_waited_for_by_those_who_made_them() {
     let dir = tempfile::tempdir().unwrap();
