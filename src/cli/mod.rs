@@ -130,9 +130,8 @@ impl Verb {
     const fn default_log(&self) -> &'static str {
         match self {
             Self::Run(_) => "info",
-            // A statement over a whole history takes its time. That is no news, and nothing to show the SQL for.
-            Self::Audit(_) | Self::Check(_) => "warn,sqlx::query=error",
-            _ => "warn",
+            // A statement may take its time. That is no news to who waits for it, and nothing to show the SQL for.
+            _ => "warn,sqlx::query=error",
         }
     }
 

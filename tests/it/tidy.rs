@@ -148,6 +148,24 @@ fn what_outlives_a_transaction_is_in_a_session_of_the_test() {
     assert!(relying.is_empty(), "{relying:#?}");
 }
 
+/// Roles are the whole server's, and some tests look whether a text has made any: what others make there is told by its name.
+#[test]
+fn roles_on_the_server_of_all_tests_are_named_as_such() {
+    let mut found = 0;
+    for (path, text) in files(&["tests/it"], &["rs"]) {
+        if text.contains("own_server") || path.ends_with("tidy.rs") {
+            continue;
+        }
+        let named =
+            ["create role ", "let role = format!(\""].iter().flat_map(|before| text.split(before).skip(1));
+        for name in named {
+            found += 1;
+            assert!(name.starts_with('{') || name.starts_with("role_"), "{}: {:.30}", path.display(), name);
+        }
+    }
+    assert!(found > 5, "only {found} roles: are they made in another way?");
+}
+
 /// Where row level security would hide rows, PostgreSQL refuses: a transaction that does not ask for that answers wrongly. (The
 /// laboratory works on databases of its own.)
 #[test]

@@ -50,14 +50,15 @@ async fn a_sound_history_is_fine_for_every_role_that_reads() {
 #[tokio::test]
 async fn what_takes_its_time_is_no_complaint() {
     let db = small().await;
-    for what in ["audit", "check"] {
+    // (The doctor does not like a server that does not sync.)
+    for (what, ends) in [("audit", 0), ("check", 0), ("doctor", 1), ("requests list", 0)] {
         let mut obstacle = db.pool.begin().await.unwrap();
         sqlx::raw_sql("lock table seatkeeper.requests in access exclusive mode")
             .execute(&mut *obstacle)
             .await
             .unwrap();
         let url = ["--database-url", &db.direct];
-        let arguments = [&[what][..], &url].concat();
+        let arguments: Vec<&str> = what.split(' ').chain(url).collect();
         let ((code, out, complaints), ()) = tokio::join!(verb(&arguments, b""), async {
             until("a statement has taken longer than sqlx thinks fit", async || {
                 db.value(
@@ -69,7 +70,7 @@ async fn what_takes_its_time_is_no_complaint() {
             .await;
             obstacle.rollback().await.unwrap();
         });
-        assert_eq!((code, complaints.as_str()), (0, ""), "{what}: {out}");
+        assert_eq!((code, complaints.as_str()), (ends, ""), "{what}: {out}");
     }
 }
 

@@ -272,7 +272,7 @@ async fn a_balance_beyond_what_the_ledger_holds_fails_and_takes_nobody_with_it()
 #[tokio::test]
 async fn a_missing_permission_never_costs_an_attempt_and_everybody_is_answered_once_it_is_there() {
     let db = TestDb::new().await;
-    let role = format!("limited_{}", Uuid::new_v4().simple());
+    let role = format!("role_limited_{}", Uuid::new_v4().simple());
     db.run(&format!(
         "create role {role} login password 'limited';
          grant usage on schema seatkeeper to {role};

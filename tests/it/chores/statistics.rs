@@ -24,13 +24,13 @@ async fn an_owner_without_the_right_is_said_so_and_is_no_error() {
     let db = TestDb::new().await;
     // The function's owner is no longer the table's.
     db.run(
-        "create role nobody_in_particular;
-         grant usage on schema seatkeeper to nobody_in_particular;
-         alter function seatkeeper.refresh_statistics(text) owner to nobody_in_particular",
+        "create role role_of_nobody;
+         grant usage on schema seatkeeper to role_of_nobody;
+         alter function seatkeeper.refresh_statistics(text) owner to role_of_nobody",
     )
     .await;
     assert_eq!(refresh(&db.pool).await.unwrap(), Vec::<String>::new());
-    db.run("alter function seatkeeper.refresh_statistics(text) owner to current_user; drop owned by nobody_in_particular; drop role nobody_in_particular").await;
+    db.run("alter function seatkeeper.refresh_statistics(text) owner to current_user; drop owned by role_of_nobody; drop role role_of_nobody").await;
 }
 
 #[tokio::test]

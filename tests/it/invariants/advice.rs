@@ -6,7 +6,7 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::harms::HARMS;
-use crate::operate::cli_ends;
+use crate::operate::{cli, cli_ends};
 use crate::support::{TestDb, own_server, own_server_of, whole_postgres};
 
 /// Who repairs looks again after every round: what is gone can hide what is wrong besides.
@@ -76,7 +76,7 @@ async fn the_statements_that_doctor_prints_put_everything_right_that_it_complain
     let text = cli_ends(&db.direct, &["check", "--only", "INV-05,INV-B05"], 1).await;
     assert!(text.contains("sql       ") && text.contains("disable row level security"), "{text}");
 
-    let script = cli_ends(&db.direct, &["doctor", "--sql"], 1).await;
+    let script = cli(&db.direct, &["doctor", "--sql"]).await.stdout;
     let mut psql = std::process::Command::new("psql");
     psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &db.direct, "-c", "\\set QUIET on"]);
     let place = tempfile::NamedTempFile::new().unwrap();

@@ -111,13 +111,13 @@ async fn a_right_that_is_missing_is_unknown_and_a_connection_that_breaks_is_no_r
     let db = unguarded().await;
     db.run(
         "begin; select pg_advisory_xact_lock(77);
-         do $$ begin create role roll_caller login; exception when duplicate_object then null; end $$; commit;
-         grant usage on schema seatkeeper to roll_caller;
-         grant select on all tables in schema seatkeeper to roll_caller;
-         grant insert, update on seatkeeper.invariant_runs to roll_caller;
-         grant insert on seatkeeper.invariant_results to roll_caller;
-         grant insert, update, delete on seatkeeper.invariant_sightings to roll_caller;
-         revoke select on seatkeeper.users from roll_caller",
+         do $$ begin create role role_of_roll_caller login; exception when duplicate_object then null; end $$; commit;
+         grant usage on schema seatkeeper to role_of_roll_caller;
+         grant select on all tables in schema seatkeeper to role_of_roll_caller;
+         grant insert, update on seatkeeper.invariant_runs to role_of_roll_caller;
+         grant insert on seatkeeper.invariant_results to role_of_roll_caller;
+         grant insert, update, delete on seatkeeper.invariant_sightings to role_of_roll_caller;
+         revoke select on seatkeeper.users from role_of_roll_caller",
     )
     .await;
     // A role is set for a session, which a pooler has none of.
@@ -125,9 +125,9 @@ async fn a_right_that_is_missing_is_unknown_and_a_connection_that_breaks_is_no_r
     let less = sqlx::postgres::PgPoolOptions::new()
         .max_connections(2)
         .after_connect(|connection, _| {
-            Box::pin(
-                async move { sqlx::raw_sql("set role roll_caller").execute(connection).await.map(|_| ()) },
-            )
+            Box::pin(async move {
+                sqlx::raw_sql("set role role_of_roll_caller").execute(connection).await.map(|_| ())
+            })
         })
         .connect_with(options)
         .await

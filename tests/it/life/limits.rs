@@ -76,7 +76,7 @@ async fn transactions_that_are_read_only_by_default_keep_neither_batches_nor_cho
 #[tokio::test]
 async fn what_is_set_for_a_role_alone_is_found_by_the_doctor() {
     let db = TestDb::new().await;
-    let role = format!("set_otherwise_{}", Uuid::new_v4().simple());
+    let role = format!("role_set_otherwise_{}", Uuid::new_v4().simple());
     db.run(&format!("create role {role} login; grant usage on schema seatkeeper to {role}")).await;
     for (setting, level) in [
         ("synchronous_commit = off", "problem"),

@@ -99,7 +99,7 @@ async fn what_is_no_url_of_postgresql_is_refused() {
 #[tokio::test]
 async fn what_is_written_in_percents_is_read() {
     let db = TestDb::new().await;
-    let role = format!("r{}", uuid::Uuid::new_v4().simple());
+    let role = format!("role_{}", uuid::Uuid::new_v4().simple());
     db.run(&format!("create role {role} superuser login password 'a/b?c#d@e:f%g+ ü'")).await;
     let (_, rest) = db.direct.split_once('@').unwrap();
     let url = format!("postgres://{role}:a%2Fb%3Fc%23d%40e%3Af%25g+%20%C3%BC@{rest}");
