@@ -14,7 +14,7 @@ use seatkeeper_jobs::{Job, Receipt, postgres as door};
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::Pooler;
+use super::{PATIENCE, Pooler};
 
 const TEMPLATE: &str = "seatkeeper_template";
 /// The environment variable that has the tests reach their databases through `PgBouncer`, with so many server
@@ -106,6 +106,13 @@ pub struct TestDb {
     name: String,
 }
 
+/// The same pool, for who has time: the program's gives up after two seconds, and on a busy machine thirty who come at once may wait
+/// for longer than that.
+fn patient(pool: &PgPool) -> PgPool {
+    let options = pool.options().clone().acquire_timeout(PATIENCE);
+    options.connect_lazy_with(pool.connect_options().as_ref().clone())
+}
+
 impl TestDb {
     /// With the schema.
     pub async fn new() -> Self {
@@ -141,7 +148,7 @@ impl TestDb {
         admin.close().await;
         let direct = cluster.embedded.url(&name);
         let url = cluster.pooler.as_ref().map_or(direct.clone(), |pooler| pooler.url(&name));
-        Self { pool: pool(connect_options(&url).unwrap(), 50), url, direct, name }
+        Self { pool: patient(&pool(connect_options(&url).unwrap(), 50)), url, direct, name }
     }
 
     /// Its name.
