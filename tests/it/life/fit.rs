@@ -107,6 +107,24 @@ async fn no_number_is_given_twice_by_a_sequence_that_was_left_behind() {
     db.assert_follows().await;
 }
 
+/// What a function forbids the planner looks to it as if it cost billions, and what costs that much is compiled first, which takes
+/// longer than anything that it does.
+#[tokio::test]
+async fn no_function_that_steers_the_planner_sets_off_its_compiler() {
+    let db = TestDb::new().await;
+    let steering = |which: &str| {
+        format!(
+            "select coalesce(array_agg(p.oid::regprocedure::text), '{{}}') from pg_proc p
+             where p.pronamespace = 'seatkeeper'::regnamespace and {which}
+               and exists (select from unnest(p.proconfig) setting where setting ~ '^enable_.*=off$')"
+        )
+    };
+    let all: Vec<String> = db.value(&steering("true")).await;
+    assert_eq!(all, ["seatkeeper.sequences_behind()"]);
+    let compiled: Vec<String> = db.value(&steering("'jit=off' <> all (p.proconfig)")).await;
+    assert!(compiled.is_empty(), "{compiled:?}");
+}
+
 #[tokio::test]
 async fn nothing_is_decided_where_triggers_are_silent() {
     let db = stage().await;
