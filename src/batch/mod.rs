@@ -241,7 +241,7 @@ async fn work(
     let connection = open.connection()?;
 
     // In the transaction itself: behind a pooler the one before may have been on another server.
-    let position = Position::look(connection).await?;
+    let mut position = Position::look(connection).await?;
     let elsewhere = memory.position.as_ref().is_none_or(|before| !position.continues(before));
     if elsewhere {
         *memory = Memory { has_moved: memory.position.is_some(), ..Memory::default() };
@@ -249,6 +249,8 @@ async fn work(
         if !obstacles.is_empty() {
             return Err(BatchError::Unfit(obstacles));
         }
+        // A sequence that was put right since the first look was found sound, and may be set back to where that saw it.
+        position.advance(&Position::look(connection).await?);
     }
     memory.position = Some(position);
     let order = &if elsewhere { order.without_memory() } else { order.clone() };

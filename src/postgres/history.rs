@@ -70,4 +70,10 @@ impl Position {
             && self.arrivals >= before.arrivals
             && self.replication_role == before.replication_role
     }
+
+    /// Goes on to a later look of the same transaction, and never back.
+    pub fn advance(&mut self, later: &Self) {
+        self.transactions = self.transactions.max(later.transactions);
+        self.arrivals = self.arrivals.max(later.arrivals);
+    }
 }

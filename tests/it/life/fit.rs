@@ -155,6 +155,32 @@ async fn nothing_is_decided_where_triggers_are_silent() {
     db.assert_follows().await;
 }
 
+#[tokio::test]
+async fn a_sequence_that_was_put_right_while_it_was_looked_at_is_not_remembered_as_it_was_before() {
+    let db = stage().await;
+    let behind = "select setval('seatkeeper.requests_seq_seq', 1, false)";
+    db.run(behind).await;
+    let repair: String = db.value("select repair from seatkeeper.sequences_behind()").await;
+    // The worker has read where it is, and waits to see whether that is sound.
+    let mut owner = db.pool.begin().await.unwrap();
+    let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *owner).await.unwrap();
+    sqlx::query("lock seatkeeper.fill_marks in access exclusive mode").execute(&mut *owner).await.unwrap();
+    let mut at_work = db.worker();
+    let (turn, ()) = tokio::join!(at_work.turn(), async {
+        db.until_blocked_by(pid).await;
+        sqlx::raw_sql(AssertSqlSafe(repair)).execute(&db.pool).await.unwrap();
+        owner.rollback().await.unwrap();
+    });
+    assert!(matches!(turn, Turn::Idle), "{turn:?}");
+
+    db.run(behind).await;
+    let id = Uuid::now_v7();
+    db.ask(id, enroll(4, 1)).await;
+    let turn = at_work.turn().await;
+    assert!(matches!(turn, Turn::Unfit(..)), "{turn:?}");
+    assert_eq!(db.receipt(id).await.outcome, None);
+}
+
 /// Whoever works without owning the tables, when somebody hides rows from all but their owner.
 #[tokio::test]
 async fn what_row_level_security_hides_is_never_taken_for_what_is_not_there() {
@@ -216,14 +242,7 @@ async fn a_process_that_finds_a_sequence_set_back_says_so_and_goes_on_when_it_is
     let process = Process::run(&db.url, &["--listen", "127.0.0.1:0"]);
     let address = process.address();
     until("it works", async || get(&address, "/readyz").await.0 == 200).await;
-    db.run("select setval('seatkeeper.requests_seq_seq', 1, false)").await;
-    let id = Uuid::now_v7();
-    db.ask(id, enroll(4, 1)).await;
-    until("it does not work any more, and says why", async || {
-        let (status, text) = get(&address, "/readyz").await;
-        status == 503 && text.contains("requests_seq_seq")
-    })
-    .await;
+    let id = ask_with_arrivals_set_back(&db, &address, 4).await;
     process.await_log("not fit to be worked on");
     assert_eq!(db.receipt(id).await.outcome, None);
     let repair: String = db.value("select repair from seatkeeper.sequences_behind()").await;
@@ -232,13 +251,27 @@ async fn a_process_that_finds_a_sequence_set_back_says_so_and_goes_on_when_it_is
     until("what waited is answered", async || db.receipt(id).await.outcome.is_some()).await;
 
     // Not for ever, either, when it is put right and nothing is left that anybody would look at it for.
-    db.run("select setval('seatkeeper.requests_seq_seq', 1, false)").await;
-    let id = Uuid::now_v7();
-    db.ask(id, enroll(5, 1)).await;
-    until("it does not work again", async || get(&address, "/readyz").await.0 == 503).await;
+    let id = ask_with_arrivals_set_back(&db, &address, 5).await;
     cli_json(&db.url, &["requests", "cancel", &id.to_string(), "--reason", "too late"], 0).await;
     let repair: String = db.value("select repair from seatkeeper.sequences_behind()").await;
     sqlx::raw_sql(AssertSqlSafe(repair)).execute(&db.pool).await.unwrap();
     until("it is ready for the next one", async || get(&address, "/readyz").await.0 == 200).await;
     assert_eq!(process.terminate(), Some(0));
+}
+
+/// Asks under a sequence that was set back, and awaits that the process says so.
+async fn ask_with_arrivals_set_back(db: &TestDb, address: &str, user: i64) -> Uuid {
+    // A batch that looked at the sequence just before answers what it then claims: nobody claims anything meanwhile.
+    let mut owner = db.pool.begin().await.unwrap();
+    sqlx::query("select from seatkeeper.semesters for update").execute(&mut *owner).await.unwrap();
+    db.run("select setval('seatkeeper.requests_seq_seq', 1, false)").await;
+    let id = Uuid::now_v7();
+    db.ask(id, enroll(user, 1)).await;
+    until("it does not work any more, and says why", async || {
+        let (status, text) = get(address, "/readyz").await;
+        status == 503 && text.contains("requests_seq_seq")
+    })
+    .await;
+    owner.rollback().await.unwrap();
+    id
 }

@@ -32,8 +32,8 @@ pub async fn cli_ends(url: &str, arguments: &[&str], exit: i32) -> String {
 /// Runs the binary with `--json`; gives what it printed as JSON.
 pub async fn cli_json(url: &str, arguments: &[&str], exit: i32) -> serde_json::Value {
     let output = cli(url, &[arguments, &["--json"]].concat()).await;
-    let err = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(exit), "{arguments:?}\n{err}");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(exit), "{arguments:?}\n{out}\n{err}");
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}\n{err}"))
 }
 
