@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::{drain, enroll, worker};
 use crate::operate::cli_json;
 use crate::support::http::get;
+use crate::support::plain_sql::pid;
 use crate::support::{Process, TestDb, until, verb};
 
 /// Two users with a place each in a semester and in a session; a third who waits; and what was recorded on the way.
@@ -163,7 +164,7 @@ async fn a_sequence_that_was_put_right_while_it_was_looked_at_is_not_remembered_
     let repair: String = db.value("select repair from seatkeeper.sequences_behind()").await;
     // The worker has read where it is, and waits to see whether that is sound.
     let mut owner = db.pool.begin().await.unwrap();
-    let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *owner).await.unwrap();
+    let pid = pid(&mut owner).await;
     sqlx::query("lock seatkeeper.fill_marks in access exclusive mode").execute(&mut *owner).await.unwrap();
     let mut at_work = db.worker();
     let (turn, ()) = tokio::join!(at_work.turn(), async {
