@@ -31,6 +31,7 @@ mod old_snapshots;
 mod operate;
 mod order;
 mod places_refer;
+mod plans;
 mod pooler;
 mod producer_examples;
 mod races;

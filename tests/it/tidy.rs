@@ -198,9 +198,33 @@ fn every_mutant_has_something_to_take_away() {
         let file = head.lines().find_map(|line| line.strip_prefix("file: ")).unwrap();
         let source = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file))
             .unwrap_or_else(|_| panic!("{name}: no {file}"));
-        assert!(source.contains(guard.trim_end_matches('\n')), "{name}: its text is not in {file}");
-        assert_ne!(guard, without, "{name}");
+        let guard = guard.trim_end_matches('\n');
+        let at = source.find(guard).unwrap_or_else(|| panic!("{name}: its text is not in {file}"));
+        assert_ne!(guard, without.trim_end_matches('\n'), "{name}");
+        if let Some(function) = function_around(&source[..at])
+            && file.starts_with("migrations/")
+        {
+            let again = format!("create or replace function {function}(");
+            let later: Vec<_> = files(&["migrations"], &["sql"])
+                .into_iter()
+                .filter(|(path, text)| !path.ends_with(file) && text.contains(&again))
+                .map(|(path, _)| path)
+                .filter(|path| path.file_name() > Path::new(file).file_name())
+                .collect();
+            assert!(
+                later.is_empty(),
+                "{name}: {function} is defined again in {later:?}, and the bug would be gone"
+            );
+        }
     }
+}
+
+/// The function of the database whose body this text leads into.
+fn function_around(before: &str) -> Option<&str> {
+    let begin = ["create function ", "create or replace function "];
+    let at = begin.iter().filter_map(|begin| before.rfind(begin).map(|at| at + begin.len())).max()?;
+    let (name, rest) = before[at..].split_once('(')?;
+    (rest.matches("$$").count() == 1).then_some(name)
 }
 
 /// For every step of a batch, known by the fail point behind it, a bug is seeded in it.
