@@ -43,7 +43,7 @@ pub async fn sort_out(transactions: &Transactions) -> sqlx::Result<u64> {
              where status = 'queued' and hold = 'scheduled' and run_at <= statement_timestamp()
              order by run_at limit $1 for update skip locked
          )
-         update seatkeeper.requests r set hold = null from due where r.request_id = due.request_id",
+         update seatkeeper.requests r set hold = null from due where r.request_id = any (array[due.request_id])",
         A_PASS
     )
     .execute(&mut *transaction)
@@ -59,7 +59,7 @@ pub async fn sort_out(transactions: &Transactions) -> sqlx::Result<u64> {
                  order by r.seq limit $1 for update skip locked
              ) ready
          )
-         update seatkeeper.requests r set hold = 'paused' from paused where r.request_id = paused.request_id",
+         update seatkeeper.requests r set hold = 'paused' from paused where r.request_id = any (array[paused.request_id])",
         A_PASS
     )
     .execute(&mut *transaction)
@@ -79,7 +79,7 @@ pub async fn sort_out(transactions: &Transactions) -> sqlx::Result<u64> {
          )
          update seatkeeper.requests r
          set hold = case when r.run_at > statement_timestamp() then 'scheduled' end
-         from resumed where r.request_id = resumed.request_id",
+         from resumed where r.request_id = any (array[resumed.request_id])",
         A_PASS,
         &kinds
     )
@@ -92,7 +92,7 @@ pub async fn sort_out(transactions: &Transactions) -> sqlx::Result<u64> {
              select mark_id from seatkeeper.fill_marks where retry_at is not null and retry_at <= statement_timestamp()
              order by retry_at limit $1 for update skip locked
          )
-         update seatkeeper.fill_marks m set retry_at = null from due where m.mark_id = due.mark_id",
+         update seatkeeper.fill_marks m set retry_at = null from due where m.mark_id = any (array[due.mark_id])",
         A_PASS
     )
     .execute(&mut *transaction)

@@ -23,7 +23,7 @@ mod places;
 mod prefetch;
 mod retry;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use seatkeeper_jobs::{Job, Kind, Outcome, Reason, SemesterId, UserId};
@@ -336,9 +336,17 @@ async fn claim_batch(
     }
     fail_point!("claim.read");
 
-    let users: BTreeSet<i64> = waiting.iter().filter_map(|request| request.user_id).collect();
-    let users: Vec<i64> = users.into_iter().collect();
-    let grants = claim::lock_grants(connection, &users, &loose).await?;
+    let room = order.limit - marks.len().min(order.limit);
+    let mut asked: BTreeMap<i64, i64> = BTreeMap::new();
+    for request in &waiting {
+        if let Some(user) = request.user_id {
+            asked.entry(user).and_modify(|seq| *seq = request.seq.max(*seq)).or_insert(request.seq);
+        }
+    }
+    let ready = claim::find_grants(connection, &asked, order.limit).await?;
+    let further = ready.iter().filter(|grant| !grant.is_one_of(&loose)).map(|grant| grant.seq);
+    let last = last_with_room(waiting.iter().map(|request| request.seq).chain(further).collect(), room);
+    let grants = claim::lock_grants(connection, &ready, &loose, last).await?;
     fail_point!("claim.grants");
     let found = waiting.len();
     waiting.extend(grants.claimed);
@@ -346,7 +354,7 @@ async fn claim_batch(
 
     let mut barred = Barred::from_grants(grants.barred);
     waiting.retain(|request| barred.admits(request, false));
-    waiting.truncate(order.limit - marks.len().min(order.limit));
+    waiting.truncate(room);
     let batch = waiting
         .into_iter()
         .filter_map(|waiting| {
@@ -359,6 +367,15 @@ async fn claim_batch(
         .collect();
     let contended = lanes.busy || found > 0;
     Ok(Claim { batch, marks, held: lanes.held.into_iter().collect(), next: lanes.next, contended })
+}
+
+/// Of these arrivals, the last one that a batch with this much room answers.
+fn last_with_room(mut arrivals: Vec<i64>, room: usize) -> i64 {
+    match room.checked_sub(1) {
+        Some(last) if last < arrivals.len() => *arrivals.select_nth_unstable(last).1,
+        Some(_) => i64::MAX,
+        None => i64::MIN,
+    }
 }
 
 /// Takes out the requests that are in another lane, or under another user, than their payload says.

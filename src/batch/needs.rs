@@ -162,6 +162,7 @@ async fn find_sessions_of(
              select b.session_id from seatkeeper.bookings b
              cross join lateral (select s.semester_id from seatkeeper.sessions s where s.session_id = b.session_id limit 1) s
              where b.user_id = l.user_id and b.status <> 'CANCELLED' and s.semester_id = l.semester_id
+             order by b.ends_at
          ) b",
         &users,
         &semesters
@@ -184,7 +185,7 @@ async fn find_everything_in(
     let sessions = sqlx::query!(
         "-- needs.sessions_in
          select s.session_id, s.semester_id from unnest($1::bigint[]) c (semester_id)
-         cross join lateral (select * from seatkeeper.sessions s where s.semester_id = c.semester_id) s",
+         cross join lateral (select * from seatkeeper.sessions s where s.semester_id = c.semester_id offset 0) s",
         semesters
     )
     .fetch_all(&mut *connection)

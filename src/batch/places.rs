@@ -170,8 +170,9 @@ pub(super) async fn read_heads(
             r#"-- places.read_heads
                select p.session_id as "session_id!", w.booking_id, w.user_id, w.waitlist_ticket,
                       (select u.is_active from seatkeeper.users u where u.user_id = w.user_id)
-                      and exists (select from seatkeeper.enrollments e
-                                  where e.user_id = w.user_id and e.semester_id = s.semester_id and e.is_active) as "is_able!"
+                      -- No "exists", which may be turned into a walk through all enrollments.
+                      and (select true from seatkeeper.enrollments e
+                           where e.user_id = w.user_id and e.semester_id = s.semester_id and e.is_active) is not null as "is_able!"
                from unnest($1::bigint[], $2::bigint[], $3::bigint[]) with ordinality p (session_id, after, size, ord)
                cross join lateral (select s.semester_id from seatkeeper.sessions s where s.session_id = p.session_id limit 1) s
                cross join lateral (
@@ -278,15 +279,18 @@ pub(super) async fn read_bookings(
                   b.status as "status!", b.waitlist_ticket as "waitlist_ticket!", b.starts_at as "starts_at!",
                   b.ends_at as "ends_at!"
            from unnest($1::bigint[], $2::bigint[]) p (user_id, session_id)
+           -- By an order that only the index of the pairs has.
            cross join lateral (select * from seatkeeper.bookings b
-                               where b.user_id = p.user_id and b.session_id = p.session_id and b.status <> 'CANCELLED'
-                               limit 1) b
+                               where b.user_id = p.user_id and b.session_id >= p.session_id and b.status <> 'CANCELLED'
+                               order by b.session_id limit 1) b
+           where b.session_id = p.session_id
            union all
            select b.booking_id, b.user_id, b.session_id, b.status, b.waitlist_ticket, b.starts_at, b.ends_at
            from unnest($3::bigint[], $4::timestamptz[], $5::timestamptz[]) p (user_id, "from", until)
            cross join lateral (select * from seatkeeper.bookings b
                                where b.user_id = p.user_id and b.status <> 'CANCELLED'
-                                 and b.ends_at > p."from" and b.starts_at < p.until) b
+                                 and b.ends_at > p."from" and b.starts_at < p.until
+                               order by b.ends_at) b
            union all
            select b.booking_id, b.user_id, b.session_id, b.status, b.waitlist_ticket, b.starts_at, b.ends_at
            from unnest($6::bigint[]) p (session_id)

@@ -315,7 +315,8 @@ impl Last {
                cross join lateral (
                    select * from seatkeeper.invariant_results l where l.invariant = i.invariant
                    order by l.run_id desc limit 1) l
-               join seatkeeper.invariant_runs r on r.run_id = l.run_id
+               cross join lateral (
+                   select r.finished_at from seatkeeper.invariant_runs r where r.run_id = l.run_id limit 1) r
                order by l.invariant collate "C""#,
             &ids
         )

@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use tokio::sync::Mutex;
 
 use super::{invariants, schedules};
-use crate::postgres::{opening, replication_waits};
+use crate::postgres::{WALK_INDEXES, opening, replication_waits};
 use crate::schedule;
 
 /// A scrape waits no longer than this for the database.
@@ -19,10 +19,6 @@ const READ_TIMEOUT: Duration = Duration::from_secs(1);
 const FRESH_FOR: Duration = Duration::from_millis(1500);
 /// Depths are exact up to here, so that a scrape costs no more with ten million waiting.
 const DEPTH_CAP: i64 = 100_000;
-
-/// Walks the indexes: among millions of answered requests any other way is a scan of all of them.
-const READ: &str = "begin read only; set local statement_timeout = 1000; set local enable_seqscan = off; \
-    set local enable_bitmapscan = off; set local jit = off";
 
 /// Reads and renders the shared families. One read at a time, whoever asks.
 #[derive(Debug)]
@@ -66,16 +62,18 @@ impl SharedState {
     async fn read(&self) -> sqlx::Result<String> {
         let kinds: Vec<String> =
             seatkeeper_jobs::Kind::ALL.iter().map(|kind| kind.as_str().to_owned()).collect();
-        let mut transaction = self.pool.begin_with(opening(READ)).await?;
+        // Among millions of answered requests any other way would be a scan of all of them.
+        let read = format!("begin read only; set local statement_timeout = 1000; {WALK_INDEXES}");
+        let mut transaction = self.pool.begin_with(opening(&read)).await?;
         let queue = sqlx::query!(
             r#"-- metrics.queue
                select k.kind as "kind!",
                       (select count(*) from (select from seatkeeper.requests r where r.kind = k.kind
-                          and r.status = 'queued' and r.hold is null limit $2) x) as "ready!",
+                          and r.status = 'queued' and r.hold is null order by r.seq limit $2) x) as "ready!",
                       (select count(*) from (select from seatkeeper.requests r where r.kind = k.kind
-                          and r.status = 'queued' and r.hold = 'scheduled' limit $2) x) as "scheduled!",
+                          and r.status = 'queued' and r.hold = 'scheduled' order by r.run_at limit $2) x) as "scheduled!",
                       (select count(*) from (select from seatkeeper.requests r where r.kind = k.kind
-                          and r.status = 'failed' limit $2) x) as "failed!",
+                          and r.status = 'failed' order by r.finished_at limit $2) x) as "failed!",
                       coalesce((select extract(epoch from clock_timestamp() - greatest(r.enqueued_at, r.run_at))::float8
                           from seatkeeper.requests r
                           where r.kind = k.kind and r.status = 'queued' and r.hold is null

@@ -162,7 +162,7 @@ pub async fn change_step(
                  update seatkeeper.requests r
                  set status = 'queued', attempts = 0, run_at = null, hold = null, reason = null, result = null,
                      finished_at = null
-                 where r.request_id = any ($1) and r.status = 'failed' and r.semester_id is not distinct from $2
+                 where r.request_id = any ($1) and coalesce(r.status = 'failed', false) and r.semester_id is not distinct from $2
                  returning r.request_id",
                 requests,
                 lane
@@ -175,7 +175,7 @@ pub async fn change_step(
                 "-- operate.cancel
                  update seatkeeper.requests r
                  set status = 'cancelled', hold = null, finished_at = clock_timestamp()
-                 where r.request_id = any ($1) and r.status = 'queued' and r.semester_id is not distinct from $2
+                 where r.request_id = any ($1) and coalesce(r.status = 'queued', false) and r.semester_id is not distinct from $2
                  returning r.request_id",
                 requests,
                 lane

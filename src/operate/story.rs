@@ -123,7 +123,10 @@ const ROWS: i64 = 100;
 /// # Errors
 /// When the database cannot be asked.
 pub async fn story(pool: &PgPool, request_id: Uuid) -> sqlx::Result<Option<Story>> {
-    let mut snapshot = pool.begin_with(opening("begin isolation level repeatable read read only")).await?;
+    // Each is planned on the sizes of the moment, however long the connection has been open.
+    let begin =
+        "begin isolation level repeatable read read only; set local plan_cache_mode = force_custom_plan";
+    let mut snapshot = pool.begin_with(opening(begin)).await?;
     let Some(mut story) = request(&mut snapshot, request_id).await? else {
         return Ok(None);
     };

@@ -26,5 +26,5 @@ pub use relay::host_behind;
 pub use roles::{ROLES, ROLES_SQL, apply_roles};
 pub use schema::{MIGRATOR, Schema, migrate, needed, schema};
 pub use silence::{Silence, note_silence, replication_waits, unless_given_up, unless_silent};
-pub use transaction::{Timeouts, Transactions, begin_chore};
+pub use transaction::{Timeouts, Transactions, WALK_INDEXES, begin_chore};
 pub use url::{Place, UnusableUrl};

@@ -35,6 +35,25 @@ impl Default for Timeouts {
     }
 }
 
+/// Settings of a transaction in which the planner walks indexes, row by row, by generic plans.
+///
+/// A plan that was made while a table was empty, or on statistics of another time, must not read the whole of it a minute later. So
+/// the statements that run under these settings are written such that one index alone serves each of them, whatever the sizes; the
+/// forms that do it:
+///
+/// - `key = any (array[other.key])` to join a set to a table that is updated: by `=` the planner could walk the whole index of the
+///   key as well, whose order it knows how to join by.
+/// - `coalesce(status = 'queued', false)` beside such a look-up: by `status = 'queued'` every partial index of that condition would
+///   do, walked from end to end.
+/// - `order by` the column that only the right index has in order, since nothing may be sorted.
+/// - A scalar subquery rather than `exists`, which may become a table of everything there is.
+///
+/// Generic plans also for the look-ups of foreign keys, thousands in a batch. What the planner then thinks the plans cost would set
+/// off the compiler: `jit` is off.
+pub const WALK_INDEXES: &str = "set local enable_seqscan = off; set local enable_bitmapscan = off; \
+    set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_material = off; \
+    set local enable_sort = off; set local plan_cache_mode = force_generic_plan; set local jit = off";
+
 /// Begins a transaction of a chore, which is no business transaction: it locks no lane and no user.
 ///
 /// It waits little for a lock, and may idle: one of a chore's transactions holds the chore's lock while the work is done
@@ -66,9 +85,7 @@ impl Transactions {
     ///
     /// The settings travel with `begin`, in one round trip, and are `local`: behind `PgBouncer` in transaction mode a
     /// session belongs to nobody. The isolation level is explicit, since under a `repeatable read` default a lane
-    /// would be read as it was before its lock was had. The planner is told to walk the indexes, row by row, by generic
-    /// plans: the statements of a batch are all of that kind, and a plan made while a table was empty must not read
-    /// the whole of it a minute later. Generic also for the look-ups of the foreign keys, thousands in a batch. (What it then thinks the plans cost would set off the compiler: `jit` is off.)
+    /// would be read as it was before its lock was had. The planner is told to [walk the indexes](WALK_INDEXES).
     /// The keepalives let the server notice a worker that vanished without a word, and free its lanes.
     #[must_use]
     pub fn new(pool: PgPool, timeouts: Timeouts) -> Self {
@@ -77,9 +94,7 @@ impl Transactions {
             "begin isolation level read committed read write; \
              set local statement_timeout = {}; set local lock_timeout = {}; \
              set local idle_in_transaction_session_timeout = {}; \
-             set local enable_seqscan = off; set local enable_bitmapscan = off; set local enable_hashjoin = off; \
-             set local enable_mergejoin = off; set local enable_material = off; set local enable_sort = off; \
-             set local plan_cache_mode = force_generic_plan; set local jit = off; \
+             {WALK_INDEXES}; \
              set local tcp_user_timeout = 10000; set local tcp_keepalives_idle = 10; \
              set local tcp_keepalives_interval = 2; set local tcp_keepalives_count = 3",
             statement.as_millis(),

@@ -1,6 +1,6 @@
 //! Requests without a lane, and the grants that go before other requests of their users.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Waiting, executable};
 
 /// The most grants of one user that one batch looks at.
-const GRANTS_OF_A_USER: i64 = 64;
+const GRANTS_OF_A_USER: usize = 64;
 
 /// Locks ready requests that have no lane, or whose lane has no semester, in order of arrival.
 pub(in crate::batch) async fn lock_loose(
@@ -73,38 +73,81 @@ pub(in crate::batch) struct Grants {
     pub(in crate::batch) barred: HashMap<i64, i64>,
 }
 
-/// Looks for the ready grants of these users, and locks them without waiting: who waited for a grant while holding
-/// lanes or users could be waited for by the worker that holds the grant.
-pub(in crate::batch) async fn lock_grants(
+/// A ready grant that goes before what its user asked afterwards.
+#[derive(Debug)]
+pub(in crate::batch) struct Grant {
+    request_id: Uuid,
+    user_id: i64,
+    pub(in crate::batch) seq: i64,
+    /// Whether it is the last one that was looked for: behind it there may be more of the same user.
+    is_last: bool,
+}
+
+impl Grant {
+    /// Whether this transaction has it already, as a request of its own.
+    pub(in crate::batch) fn is_one_of(&self, own: &HashSet<Uuid>) -> bool {
+        own.contains(&self.request_id)
+    }
+}
+
+/// Looks for the ready grants of users that arrived before the last of what is claimed of each (user → arrival); the more users, the
+/// fewer of each, so that no more are found than two batches of `limit` have room for.
+pub(in crate::batch) async fn find_grants(
     connection: &mut PgConnection,
-    users: &[i64],
-    own: &HashSet<Uuid>,
-) -> sqlx::Result<Grants> {
-    let ready = sqlx::query!(
+    asked: &BTreeMap<i64, i64>,
+    limit: usize,
+) -> sqlx::Result<Vec<Grant>> {
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (users, before): (Vec<i64>, Vec<i64>) = asked.iter().unzip();
+    let of_each = (2 * limit / asked.len()).clamp(1, GRANTS_OF_A_USER);
+    let of_each = i64::try_from(of_each).unwrap_or(1);
+    let rows = sqlx::query!(
         r#"
         -- claim.find_grants
         select r.request_id as "request_id!", r.user_id as "user_id!", r.seq as "seq!", r.position as "position!"
-        from unnest($1::bigint[]) u (user_id)
+        from unnest($1::bigint[], $2::bigint[]) u (user_id, before)
         cross join lateral (
             select g.request_id, g.user_id, g.seq, row_number() over (order by g.seq) as position
             from (select * from seatkeeper.requests r
                   where r.user_id = u.user_id and r.kind = 'grant_credits' and r.status = 'queued' and r.hold is null
                     and not exists (select from seatkeeper.pauses p where p.kind = 'grant_credits')
-                    and r.seq < coalesce((select p.seq from seatkeeper.requests p
-                                          where p.kind = 'grant_credits' and p.status = 'queued' and p.hold = 'paused'
-                                          order by p.seq limit 1), 9223372036854775807)
-                  order by r.seq limit $2) g
+                    and r.seq < least(u.before, coalesce((select p.seq from seatkeeper.requests p
+                                                          where p.kind = 'grant_credits' and p.status = 'queued' and p.hold = 'paused'
+                                                          order by p.seq limit 1), 9223372036854775807))
+                  order by r.seq limit $3) g
         ) r
         "#,
-        users,
-        GRANTS_OF_A_USER
+        &users,
+        &before,
+        of_each
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
+    let grants = rows.into_iter().map(|row| Grant {
+        request_id: row.request_id,
+        user_id: row.user_id,
+        seq: row.seq,
+        is_last: row.position == of_each,
+    });
+    Ok(grants.collect())
+}
 
+/// Locks those of these grants that the batch has room for (up to the arrival `last`), without waiting: who waited for a grant while
+/// holding lanes or users could be waited for by the worker that holds the grant.
+pub(in crate::batch) async fn lock_grants(
+    connection: &mut PgConnection,
+    ready: &[Grant],
+    own: &HashSet<Uuid>,
+    last: i64,
+) -> sqlx::Result<Grants> {
     let mut grants = Grants::default();
-    let others: Vec<Uuid> =
-        ready.iter().map(|grant| grant.request_id).filter(|id| !own.contains(id)).collect();
+    let others: Vec<Uuid> = ready
+        .iter()
+        .filter(|grant| grant.seq <= last && !grant.is_one_of(own))
+        .map(|grant| grant.request_id)
+        .collect();
     if !others.is_empty() {
         grants.claimed = sqlx::query_as!(
             Waiting,
@@ -117,23 +160,22 @@ pub(in crate::batch) async fn lock_grants(
             from unnest($1::uuid[]) u (request_id)
             cross join lateral (
                 select * from seatkeeper.requests r
-                where r.request_id = u.request_id and r.status = 'queued' and r.hold is null
-                limit 1 for update skip locked
+                where r.request_id = u.request_id limit 1 for update skip locked
             ) r
+            where r.status = 'queued' and r.hold is null
             "#,
             &others
         )
-        .fetch_all(&mut *connection)
+        .fetch_all(connection)
         .await?;
     }
 
     let claimed: HashSet<Uuid> = grants.claimed.iter().map(|grant| grant.request_id).collect();
-    for grant in &ready {
-        let is_ours = own.contains(&grant.request_id) || claimed.contains(&grant.request_id);
-        // Beyond the last grant that was looked at there may be more.
+    for grant in ready {
+        let is_ours = grant.is_one_of(own) || claimed.contains(&grant.request_id);
         let from = if !is_ours {
             grant.seq
-        } else if grant.position == GRANTS_OF_A_USER {
+        } else if grant.is_last {
             grant.seq + 1
         } else {
             continue;

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 pub(super) use floors::Floors;
 pub(super) use lanes::{Cursor, Mark, lock_lanes, read_lanes, read_marks};
-pub(super) use loose::{lock_grants, lock_loose};
+pub(super) use loose::{find_grants, lock_grants, lock_loose};
 
 /// A request as it waits.
 #[derive(Debug, Clone)]

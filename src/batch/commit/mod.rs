@@ -1,7 +1,8 @@
 //! Commit: the changes and the answers, set by set, each row once with its final value.
 //!
 //! First what leaves, then what enters. Every statement says how many rows it expects and on what values it was
-//! decided; if the database disagrees, somebody wrote without the lock, and the whole batch is rolled back.
+//! decided; if the database disagrees, somebody wrote without the lock, and the whole batch is rolled back. Rows are found
+//! by the one index of their key, at any size of the tables: see [`crate::postgres::WALK_INDEXES`].
 
 mod places;
 
@@ -17,11 +18,6 @@ use crate::decide::{Changes, Enrollment, LedgerEntry};
 use crate::failpoint::fail_point;
 
 pub(super) use places::{delete_marks, write_fills};
-
-/// Updates that join a set to a table are planned anew each time, on the sizes of the moment: a plan kept from a time
-/// when the table was as good as empty would walk all of it for every row of the set. (Inserts have nothing to join,
-/// and the reads look up row by row by construction.)
-const PLANNED_ONCE: bool = false;
 
 /// A semester's counter and clock.
 #[derive(Debug)]
@@ -82,11 +78,10 @@ async fn withdraw(connection: &mut PgConnection, withdrawn: &[Enrollment]) -> Re
         "-- commit.withdraw
          update seatkeeper.enrollments e set status = 'WITHDRAWN', is_active = false, withdrawn_at = w.at
          from unnest($1::bigint[], $2::timestamptz[]) w (enrollment_id, at)
-         where e.enrollment_id = w.enrollment_id and e.is_active and e.status = 'APPROVED'",
+         where e.enrollment_id = any (array[w.enrollment_id]) and coalesce(e.is_active and e.status = 'APPROVED', false)",
         &ids,
         &at
     )
-    .persistent(PLANNED_ONCE)
     .execute(connection)
     .await?;
     guard("withdrawn enrollments", withdrawn.len(), done.rows_affected())
@@ -114,14 +109,13 @@ async fn move_lanes(
              status = case when l.cancelled_by is null then s.status else 'CANCELLED' end
          from unnest($1::bigint[], $2::integer[], $3::integer[], $4::timestamptz[], $5::uuid[])
              l (semester_id, before, after, at, cancelled_by)
-         where s.semester_id = l.semester_id and s.enrolled_count = l.before",
+         where s.semester_id = any (array[l.semester_id]) and s.enrolled_count = l.before",
         &ids,
         &before,
         &after,
         &at,
         &cancelled as &[Option<Uuid>]
     )
-    .persistent(PLANNED_ONCE)
     .execute(connection)
     .await?;
     guard("semesters", lanes.len(), done.rows_affected())
@@ -138,12 +132,11 @@ async fn move_balances(connection: &mut PgConnection, changes: &Changes) -> Resu
         "-- commit.move_balances
          update seatkeeper.users u set credit_balance = b.after
          from unnest($1::bigint[], $2::bigint[], $3::bigint[]) b (user_id, before, after)
-         where u.user_id = b.user_id and u.credit_balance = b.before",
+         where u.user_id = any (array[b.user_id]) and u.credit_balance = b.before",
         &ids,
         &before,
         &after
     )
-    .persistent(PLANNED_ONCE)
     .execute(connection)
     .await?;
     guard("balances", changes.balances.len(), done.rows_affected())
@@ -235,7 +228,7 @@ pub(super) async fn write_endings(
              answer_seq = e.answer_seq, finished_at = e.finished_at, attempts = r.attempts + 1, hold = null
          from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::timestamptz[])
              e (request_id, status, outcome, reason, result, answer_seq, finished_at)
-         where r.request_id = e.request_id and r.status = 'queued'",
+         where r.request_id = any (array[e.request_id]) and coalesce(r.status = 'queued', false)",
         &ids,
         &statuses,
         &outcomes as &[Option<&str>],
@@ -244,7 +237,6 @@ pub(super) async fn write_endings(
         &answer_seqs as &[Option<i64>],
         &finished
     )
-    .persistent(PLANNED_ONCE)
     .execute(connection)
     .await?;
     guard("requests", endings.len(), done.rows_affected())
@@ -262,12 +254,11 @@ pub(super) async fn move_requests(
         "-- commit.move_requests
          update seatkeeper.requests r set semester_id = m.semester_id, user_id = m.user_id
          from unnest($1::uuid[], $2::bigint[], $3::bigint[]) m (request_id, semester_id, user_id)
-         where r.request_id = m.request_id and r.status = 'queued'",
+         where r.request_id = any (array[m.request_id]) and coalesce(r.status = 'queued', false)",
         &ids,
         &lanes as &[Option<i64>],
         &users as &[Option<i64>]
     )
-    .persistent(PLANNED_ONCE)
     .execute(connection)
     .await?;
     guard("moved requests", moves.len(), done.rows_affected())

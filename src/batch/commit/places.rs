@@ -8,7 +8,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{PLANNED_ONCE, guard};
+use super::guard;
 use crate::batch::BatchError;
 use crate::batch::gather::Gathered;
 use crate::decide::{Attendance, Booking, BookingStatus, Promotion};
@@ -37,14 +37,13 @@ pub(super) async fn give_up(
              promoted_at = coalesce(g.promoted_at, b.promoted_at)
          from unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::text[])
              g (booking_id, before, promoted_at, at, because)
-         where b.booking_id = g.booking_id and b.status = g.before",
+         where b.booking_id = any (array[g.booking_id]) and b.status = g.before",
         &ids,
         &before,
         &promoted as &[Option<DateTime<Utc>>],
         &at,
         &because
     )
-    .persistent(PLANNED_ONCE)
     .execute(connection)
     .await?;
     guard("cancelled bookings", given_up.len(), done.rows_affected())
@@ -61,11 +60,10 @@ pub(super) async fn promote(connection: &mut PgConnection, promoted: &[Booking])
         "-- commit.promote
          update seatkeeper.bookings b set status = 'CONFIRMED', promoted_at = p.at
          from unnest($1::bigint[], $2::timestamptz[]) p (booking_id, at)
-         where b.booking_id = p.booking_id and b.status = 'WAITLISTED'",
+         where b.booking_id = any (array[p.booking_id]) and coalesce(b.status = 'WAITLISTED', false)",
         &ids,
         &at
     )
-    .persistent(PLANNED_ONCE)
     .execute(connection)
     .await?;
     guard("promoted bookings", promoted.len(), done.rows_affected())
@@ -172,14 +170,13 @@ pub(super) async fn record(
                  update seatkeeper.attendance a set status = r.status, recorded_at = r.at, request_id = r.request_id
                  from unnest($1::bigint[], $2::text[], $3::text[], $4::timestamptz[], $5::uuid[])
                      r (booking_id, before, status, at, request_id)
-                 where a.booking_id = r.booking_id and a.status = r.before",
+                 where a.booking_id = any (array[r.booking_id]) and a.status = r.before",
                 &ids,
                 &before as &[Option<String>],
                 &statuses,
                 &at,
                 &requests
             )
-            .persistent(PLANNED_ONCE)
             .execute(&mut *connection)
             .await?
         };
@@ -246,10 +243,9 @@ pub(in crate::batch) async fn delete_marks(
     }
     let done = sqlx::query!(
         "-- commit.delete_marks
-         delete from seatkeeper.fill_marks m using unnest($1::bigint[]) d (mark_id) where m.mark_id = d.mark_id",
+         delete from seatkeeper.fill_marks where mark_id = any ($1)",
         &marks
     )
-    .persistent(PLANNED_ONCE)
     .execute(connection)
     .await?;
     guard("marks", marks.len(), done.rows_affected())

@@ -1,5 +1,7 @@
 //! What our statements read and lock: never more because of statistics of another time, and no more than is needed.
 
+mod claims;
+mod statements;
 mod triggers;
 
 use seatkeeper::postgres::{Timeouts, Transactions, connect_options, pool};
