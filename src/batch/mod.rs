@@ -321,6 +321,7 @@ async fn claim_batch(
     floors: &mut Floors,
 ) -> Result<Claim, BatchError> {
     let limit = i64::try_from(order.limit).unwrap_or(i64::MAX);
+    claim::settle(connection, floors).await?;
     let known = floors.known();
     let lanes = claim::lock_lanes(connection, order.cursor, limit, &known).await?;
     fail_point!("claim.lanes");
@@ -330,8 +331,10 @@ async fn claim_batch(
     let mut marks = Vec::new();
     if !lanes.held.is_empty() {
         marks = claim::read_marks(connection, &lanes.held, (limit / 2).max(1)).await?;
+        // Before the reading: who is not there then is over, and in the reading.
+        let drawing = if floors.are_held_up() { Some(claim::drawing(connection).await?) } else { None };
         let reading = claim::read_lanes(connection, &lanes.held, limit, &known).await?;
-        floors.learn(&lanes.held, &known, &reading);
+        floors.learn(&lanes.held, &known, &reading, drawing.as_deref());
         waiting.extend(reading.waiting);
     }
     fail_point!("claim.read");

@@ -28,6 +28,7 @@ mod migrations;
 mod model;
 mod monitoring;
 mod old_snapshots;
+mod open_transactions;
 mod operate;
 mod order;
 mod places_refer;

@@ -16,7 +16,7 @@ use crate::support::{OwnServer, TestDb, own_server, until};
 
 const USERS: i64 = 400;
 
-async fn stage() -> (OwnServer, PgPool) {
+pub async fn stage() -> (OwnServer, PgPool) {
     let server = own_server().await;
     let pool = server.pool();
     run(
@@ -31,11 +31,11 @@ async fn stage() -> (OwnServer, PgPool) {
     (server, pool)
 }
 
-async fn run(pool: &PgPool, sql: &str) {
+pub async fn run(pool: &PgPool, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await.unwrap_or_else(|error| panic!("{error}: {sql}"));
 }
 
-fn enroll(user: i64) -> Job {
+pub fn enroll(user: i64) -> Job {
     Enroll { user_id: UserId::new(user).unwrap(), semester_id: SemesterId::new(1).unwrap() }.into()
 }
 
@@ -44,14 +44,14 @@ fn unenroll(user: i64) -> Job {
     Unenroll { user_id: UserId::new(user).unwrap(), semester_id, enrollment_id: None }.into()
 }
 
-async fn ask(connection: &mut PgConnection, job: Job) -> Uuid {
+pub async fn ask(connection: &mut PgConnection, job: Job) -> Uuid {
     let id = Uuid::new_v4();
     door::enqueue(connection, &Request::new(id, job)).await.unwrap();
     id
 }
 
 /// Asks for this many, and answers them one at a time.
-async fn answer_one_by_one(pool: &PgPool, worker: &mut Worker, users: std::ops::Range<i64>) {
+pub async fn answer_one_by_one(pool: &PgPool, worker: &mut Worker, users: std::ops::Range<i64>) {
     for user in users {
         ask(&mut pool.acquire().await.unwrap(), enroll(user)).await;
         let turn = worker.turn().await;
@@ -59,7 +59,7 @@ async fn answer_one_by_one(pool: &PgPool, worker: &mut Worker, users: std::ops::
     }
 }
 
-async fn answer_seq(pool: &PgPool, id: Uuid) -> Option<i64> {
+pub async fn answer_seq(pool: &PgPool, id: Uuid) -> Option<i64> {
     sqlx::query_scalar("select answer_seq from seatkeeper.requests where request_id = $1")
         .bind(id)
         .fetch_one(pool)
@@ -68,7 +68,13 @@ async fn answer_seq(pool: &PgPool, id: Uuid) -> Option<i64> {
 }
 
 /// The next two turns answer these two, in this order.
-async fn assert_answered_in_turn(pool: &PgPool, worker: &mut Worker, first: Uuid, second: Uuid, what: &str) {
+pub async fn assert_answered_in_turn(
+    pool: &PgPool,
+    worker: &mut Worker,
+    first: Uuid,
+    second: Uuid,
+    what: &str,
+) {
     for expected in [first, second] {
         let turn = worker.turn().await;
         assert!(matches!(turn, Turn::Answered(_)), "{what}: {turn:?}");
@@ -76,7 +82,7 @@ async fn assert_answered_in_turn(pool: &PgPool, worker: &mut Worker, first: Uuid
     }
 }
 
-fn one_at_a_time(pool: &PgPool) -> Worker {
+pub fn one_at_a_time(pool: &PgPool) -> Worker {
     let limits = Limits { batch: 1, ..Limits::default() };
     Worker::new(Transactions::new(pool.clone(), Timeouts::default()), limits)
 }

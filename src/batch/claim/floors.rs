@@ -11,13 +11,18 @@
 //! read from where it was read before, a last time: what is ready now below `n` is in that reading, and no more can come. The
 //! smallest of it is the new floor, or else `n`.
 //!
+//! Some transaction may be open for hours, though. When a floor has waited for a while, it is asked who of them can have drawn a number
+//! at all: who holds a lock on the table. The others are as good as over. For those who can, the floor rises nevertheless, against a
+//! [debt](super::debts): nothing of theirs is visible as long as they are open.
+//!
 //! Only a lane that is held is learned about, and only from a snapshot that no pause kept anything out of. All the same each
 //! floor is distrusted now and then: a request that somebody put below it by hand is found within [`TRUSTED`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use super::Waiting;
+use super::debts::Debts;
 
 /// How many lanes are known at most: each costs a probe when the ring of lanes is passed.
 const LANES: usize = 64;
@@ -25,6 +30,8 @@ const LANES: usize = 64;
 const BUSY: usize = 16;
 /// How long a floor is used before its lane is read from the beginning once more.
 const TRUSTED: Duration = Duration::from_secs(10);
+/// So many readings a floor waits for all transactions that were under way, before it is asked which of them matter.
+const PATIENT: usize = 4;
 /// How long a lane that had nothing is remembered.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
@@ -55,12 +62,21 @@ pub(in crate::batch) struct Snapshot {
 pub(in crate::batch) struct Known {
     pub(in crate::batch) lanes: Vec<i64>,
     pub(in crate::batch) floors: Vec<i64>,
+    /// From where on each has to be read when one of the transactions that are owed is over.
+    pub(in crate::batch) lows: Vec<i64>,
+    /// Transactions that may still commit requests below a floor.
+    pub(in crate::batch) owed: Vec<i64>,
 }
 
 impl Known {
     /// From where on to read this lane.
     pub(in crate::batch) fn floor(&self, lane: i64) -> i64 {
         self.lanes.binary_search(&lane).map_or(0, |at| self.floors[at])
+    }
+
+    /// From where on to read it when one of those is over.
+    pub(in crate::batch) fn low(&self, lane: i64) -> i64 {
+        self.lanes.binary_search(&lane).map_or(0, |at| self.lows[at])
     }
 }
 
@@ -73,6 +89,7 @@ struct Lane {
     /// Below, nothing but returned requests can be ready.
     floor: i64,
     next: Option<Candidate>,
+    debts: Debts,
     /// Requests seen in it.
     seen: usize,
     /// When it was last read from the beginning.
@@ -93,6 +110,8 @@ struct Found {
 struct Candidate {
     floor: i64,
     horizon: i64,
+    /// Readings that it has waited for.
+    waited: usize,
 }
 
 impl Floors {
@@ -102,13 +121,57 @@ impl Floors {
         let trusted = |lane: &Lane| {
             lane.floor > 0 && lane.seen >= BUSY && now.duration_since(lane.read_whole) < TRUSTED
         };
-        let (lanes, floors) =
-            self.0.iter().filter(|(_, lane)| trusted(lane)).map(|(id, lane)| (*id, lane.floor)).unzip();
-        Known { lanes, floors }
+        let mut known = Known::default();
+        for (id, lane) in self.0.iter().filter(|(_, lane)| trusted(lane)) {
+            known.lanes.push(*id);
+            known.floors.push(lane.floor);
+            known.lows.push(lane.debts.low().map_or(lane.floor, |low| low.min(lane.floor)));
+            known.owed.extend(lane.debts.owed());
+        }
+        known.owed.sort_unstable();
+        known.owed.dedup();
+        known
     }
 
-    /// Learns from what was read of held lanes, with these floors in use.
-    pub(in crate::batch) fn learn(&mut self, held: &[i64], known: &Known, reading: &Reading) {
+    /// Transactions to which a floor owes something.
+    pub(in crate::batch) fn owed(&self) -> Vec<i64> {
+        let owed: BTreeSet<i64> = self.0.values().flat_map(|lane| lane.debts.owed()).collect();
+        owed.into_iter().collect()
+    }
+
+    /// What has to be read once more when these transactions are over: lane, from, until.
+    pub(in crate::batch) fn due(&self, over: &[i64]) -> Vec<(i64, i64, i64)> {
+        let of_lane = |(id, lane): (&i64, &Lane)| {
+            let id = *id;
+            lane.debts.due(over).into_iter().map(move |(low, high)| (id, low, high)).collect::<Vec<_>>()
+        };
+        self.0.iter().flat_map(of_lane).collect()
+    }
+
+    /// These transactions are over, and this is the smallest of what is ready in what was [due](Self::due), by lane.
+    pub(in crate::batch) fn settle(&mut self, over: &[i64], lowest: &BTreeMap<i64, i64>) {
+        for (id, lane) in &mut self.0 {
+            lane.debts.settle(over);
+            if let Some(lowest) = lowest.get(id) {
+                lane.floor = lane.floor.min(*lowest);
+            }
+        }
+    }
+
+    /// Whether a floor has waited for so long that it should be asked who can have drawn a number at all.
+    pub(in crate::batch) fn are_held_up(&self) -> bool {
+        self.0.values().any(|lane| lane.next.is_some_and(|next| next.waited >= PATIENT))
+    }
+
+    /// Learns from what was read of held lanes, with these floors in use. `drawing`: the transactions that can have drawn a number
+    /// and were open shortly before, if that was asked.
+    pub(in crate::batch) fn learn(
+        &mut self,
+        held: &[i64],
+        known: &Known,
+        reading: &Reading,
+        drawing: Option<&[i64]>,
+    ) {
         let now = Instant::now();
         self.0.retain(|_, lane| now.duration_since(lane.used) < REMEMBERED);
         let Some(snapshot) = reading.snapshot else { return };
@@ -138,30 +201,41 @@ impl Floors {
                 lane.floor = found.map_or(lane.floor, |found| lane.floor.min(found.lowest));
             }
             if snapshot.is_whole {
-                lane.rise(snapshot, found);
+                lane.rise(snapshot, found, drawing);
             }
         }
     }
 }
 
 impl Lane {
-    const fn new(now: Instant) -> Self {
-        Self { floor: 0, next: None, seen: 0, read_whole: now, used: now }
+    fn new(now: Instant) -> Self {
+        Self { floor: 0, next: None, debts: Debts::default(), seen: 0, read_whole: now, used: now }
     }
 
-    fn rise(&mut self, snapshot: Snapshot, found: Option<&Found>) {
-        if let Some(next) = self.next
-            && snapshot.running_from >= next.horizon
-        {
+    fn rise(&mut self, snapshot: Snapshot, found: Option<&Found>, drawing: Option<&[i64]>) {
+        if let Some(next) = &mut self.next {
+            let mut owed = None;
+            if snapshot.running_from >= next.horizon {
+                owed = Some(BTreeSet::new());
+            } else if next.waited >= PATIENT
+                && let Some(drawing) = drawing
+            {
+                owed = Some(drawing.iter().copied().filter(|id| *id < next.horizon).collect());
+            }
+            next.waited += 1;
             // What is still to be answered stays above the floor.
-            let floor = found.map_or(next.floor, |found| next.floor.min(found.lowest));
-            self.floor = self.floor.max(floor);
-            self.next = None;
+            let floor = found.map_or(next.floor, |found| next.floor.min(found.lowest)).max(self.floor);
+            if let Some(owed) = owed
+                && self.debts.take_on(self.floor, floor, owed)
+            {
+                self.floor = floor;
+                self.next = None;
+            }
         }
         if self.next.is_none()
             && let Some(found) = found
         {
-            self.next = Some(Candidate { floor: found.highest, horizon: snapshot.running_below });
+            self.next = Some(Candidate { floor: found.highest, horizon: snapshot.running_below, waited: 0 });
         }
     }
 }

@@ -162,6 +162,7 @@ pub(in crate::batch) async fn read_lanes(
     known: &Known,
 ) -> sqlx::Result<Reading> {
     let floors: Vec<i64> = held.iter().map(|lane| known.floor(*lane)).collect();
+    let lows: Vec<i64> = held.iter().map(|lane| known.low(*lane)).collect();
     let rows = sqlx::query!(
         r#"
         -- claim.read_lanes
@@ -173,7 +174,13 @@ pub(in crate::batch) async fn read_lanes(
                (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint) as "running_below!",
                not exists (select from seatkeeper.pauses)
                    and not exists (select from seatkeeper.requests p where p.status = 'queued' and p.hold = 'paused') as "is_whole!"
-        from unnest($1::bigint[], $4::bigint[]) held (semester_id, floor)
+        from (
+            -- Whoever is owed something and is over by now: what that is can be seen from here.
+            select h.semester_id,
+                   case when (select bool_or(pg_visible_in_snapshot(o.id::text::xid8, pg_current_snapshot()))
+                              from unnest($6::bigint[]) o (id)) then h.low else h.floor end as floor
+            from unnest($1::bigint[], $4::bigint[], $5::bigint[]) h (semester_id, floor, low)
+        ) held
         cross join lateral (
             select r.*, r.payload::text as body from (
                 (select * from seatkeeper.requests a
@@ -209,7 +216,9 @@ pub(in crate::batch) async fn read_lanes(
         held,
         limit,
         &executable(),
-        &floors
+        &floors,
+        &lows,
+        &known.owed
     )
     .fetch_all(connection)
     .await?;

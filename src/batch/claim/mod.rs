@@ -14,8 +14,10 @@
 //! Requests without a lane (grants, and those whose semester, session or booking does not exist) are claimed by their own
 //! row lock. A lane also brings its marked sessions, which are filled before its requests are answered.
 
+mod debts;
 mod floors;
 mod lanes;
+mod late;
 mod loose;
 
 use chrono::{DateTime, Utc};
@@ -24,6 +26,7 @@ use uuid::Uuid;
 
 pub(super) use floors::Floors;
 pub(super) use lanes::{Cursor, Mark, lock_lanes, read_lanes, read_marks};
+pub(super) use late::{drawing, settle};
 pub(super) use loose::{find_grants, lock_grants, lock_loose};
 
 /// A request as it waits.

@@ -115,7 +115,7 @@ async fn no_function_that_steers_the_planner_sets_off_its_compiler() {
     let db = TestDb::new().await;
     let steering = |which: &str| {
         format!(
-            "select coalesce(array_agg(p.proname::text order by 1), '{{}}') from pg_proc p
+            "select coalesce(array_agg(p.proname::text order by p.proname), '{{}}') from pg_proc p
              where p.pronamespace = 'seatkeeper'::regnamespace and {which}
                and exists (select from unnest(p.proconfig) setting where setting ~ '^enable_.*=off$')"
         )

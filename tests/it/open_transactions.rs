@@ -1,0 +1,170 @@
+//! Somebody leaves a transaction open that has written something. What its requests are, nobody can see until it is over; until then
+//! it costs the others nothing, and afterwards they take their place.
+
+use seatkeeper::batch::{Limits, Turn, Worker};
+use seatkeeper::postgres::{Timeouts, Transactions, connect_options, pool};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Postgres, Transaction};
+use uuid::Uuid;
+
+use crate::old_snapshots::{
+    answer_one_by_one, answer_seq, ask, assert_answered_in_turn, enroll, one_at_a_time, run, stage,
+};
+use crate::support::plain_sql::pid;
+use crate::support::{OwnServer, until};
+
+/// Batches that are answered beside it, and how many requests each of them has.
+const TURNS: i64 = 80;
+const A_TURN: i64 = 100;
+
+/// Answers that many batches of the hot lane; gives the worker with its pool of one connection.
+async fn answer_many(server: &OwnServer, pool_of_test: &PgPool) -> (Worker, PgPool) {
+    for _ in 0..TURNS {
+        run(
+            pool_of_test,
+            &format!(
+                "select count(*) from seatkeeper.enqueue_many((
+                     select jsonb_agg(jsonb_build_object('request_id', gen_random_uuid(), 'kind', 'enroll',
+                         'payload', jsonb_build_object('user_id', n, 'semester_id', 1))) from generate_series(1, {A_TURN}) n))"
+            ),
+        )
+        .await;
+    }
+    // A connection of its own, to be closed: at its end a server process reports what it has read.
+    let own = pool(connect_options(&server.url()).unwrap(), 1);
+    let limits = Limits { batch: 100, ..Limits::default() };
+    let mut worker = Worker::new(Transactions::new(own.clone(), Timeouts::default()), limits);
+    for _ in 0..TURNS {
+        let turn = worker.turn().await;
+        assert!(matches!(&turn, Turn::Answered(report) if report.told.len() == 100), "{turn:?}");
+    }
+    (worker, own)
+}
+
+/// How often each entry of the queue was read for the requests that were answered.
+async fn assert_read_little(pool_of_test: &PgPool, own: PgPool, what: &str) {
+    own.close().await;
+    let read = async || -> i64 {
+        sqlx::query_scalar(
+            "select coalesce(sum(idx_tup_read), 0)::bigint from pg_stat_user_indexes where indexrelname like 'idx\\_ready%'",
+        )
+        .fetch_one(pool_of_test)
+        .await
+        .unwrap()
+    };
+    until("the statistics", async || read().await > 0).await;
+    let (read, answered) = (read().await, TURNS * A_TURN);
+    println!("{what}: {read} entries of the queue read for {answered} requests");
+    // All that were answered before, each time, were two hundred.
+    assert!(read < 40 * answered, "{what}: {read} entries of the queue read for {answered} requests");
+}
+
+#[tokio::test]
+async fn a_write_left_open_in_another_database_costs_a_claim_nothing() {
+    let (server, pool_of_test) = stage().await;
+    run(&pool_of_test, "vacuum analyze seatkeeper.requests").await;
+    run(&pool_of_test, "create database elsewhere").await;
+    let options = connect_options(&server.url()).unwrap().database("elsewhere");
+    let mut elsewhere = PgConnection::connect_with(&options).await.unwrap();
+    elsewhere.execute("begin; create table left_open ()").await.unwrap();
+    let (_, own) = answer_many(&server, &pool_of_test).await;
+    assert_read_little(&pool_of_test, own, "elsewhere").await;
+    elsewhere.close().await.unwrap();
+    pool_of_test.close().await;
+    server.remove().await;
+}
+
+#[tokio::test]
+async fn a_request_left_uncommitted_costs_a_claim_nothing_and_takes_its_place_when_it_comes() {
+    let (server, pool_of_test) = stage().await;
+    run(&pool_of_test, "vacuum analyze seatkeeper.requests").await;
+    let mut open = pool_of_test.begin().await.unwrap();
+    let late = ask(&mut open, enroll(300)).await;
+    let (mut worker, own) = answer_many(&server, &pool_of_test).await;
+    open.commit().await.unwrap();
+    let afterwards = ask(&mut pool_of_test.acquire().await.unwrap(), enroll(301)).await;
+    let turn = worker.turn().await;
+    assert!(matches!(&turn, Turn::Answered(report) if report.told.len() == 2), "{turn:?}");
+    assert!(answer_seq(&pool_of_test, late).await < answer_seq(&pool_of_test, afterwards).await);
+    assert_read_little(&pool_of_test, own, "uncommitted").await;
+    pool_of_test.close().await;
+    server.remove().await;
+}
+
+/// A transaction that has asked for a place and is left open.
+async fn left_open(pool: &PgPool, user: i64) -> (Transaction<'static, Postgres>, Uuid) {
+    let mut open = pool.begin().await.unwrap();
+    let id = ask(&mut open, enroll(user)).await;
+    (open, id)
+}
+
+#[tokio::test]
+async fn whoever_commits_last_is_answered_in_turn_whoever_else_is_still_open() {
+    let (server, pool) = stage().await;
+    let mut worker = one_at_a_time(&pool);
+    // Each is passed by on its own, and the third has a savepoint.
+    answer_one_by_one(&pool, &mut worker, 1..30).await;
+    let (first, of_first) = left_open(&pool, 200).await;
+    answer_one_by_one(&pool, &mut worker, 30..60).await;
+    let (second, of_second) = left_open(&pool, 201).await;
+    answer_one_by_one(&pool, &mut worker, 60..90).await;
+    let mut third = pool.begin().await.unwrap();
+    sqlx::raw_sql("create table other (); savepoint before").execute(&mut *third).await.unwrap();
+    let of_third = ask(&mut third, enroll(202)).await;
+    let (fourth, _) = left_open(&pool, 203).await;
+    answer_one_by_one(&pool, &mut worker, 90..130).await;
+
+    let number = async |id: Uuid| -> i64 {
+        sqlx::query_scalar("select seq from seatkeeper.requests where request_id = $1")
+            .bind(id)
+            .fetch_one(&pool)
+            .await
+            .unwrap()
+    };
+    fourth.rollback().await.unwrap();
+    for (what, open, late, user) in [
+        ("the second", second, of_second, 210),
+        ("the third", third, of_third, 211),
+        ("the first", first, of_first, 212),
+    ] {
+        open.commit().await.unwrap();
+        let afterwards = ask(&mut pool.acquire().await.unwrap(), enroll(user)).await;
+        assert!(number(late).await < number(afterwards).await);
+        assert_answered_in_turn(&pool, &mut worker, late, afterwards, what).await;
+        let users = (user - 210) * 30 + 220;
+        answer_one_by_one(&pool, &mut worker, users..users + 30).await;
+    }
+    pool.close().await;
+    server.remove().await;
+}
+
+#[tokio::test]
+async fn who_commits_while_a_batch_is_on_its_way_is_not_overtaken() {
+    let (server, pool) = stage().await;
+    let mut worker = one_at_a_time(&pool);
+    answer_one_by_one(&pool, &mut worker, 1..30).await;
+    let (open, late) = left_open(&pool, 200).await;
+    answer_one_by_one(&pool, &mut worker, 30..80).await;
+
+    // The batch has seen that it is open, and waits on its way to what is ready.
+    let mut owner = pool.begin().await.unwrap();
+    let holder = pid(&mut owner).await;
+    sqlx::raw_sql("lock seatkeeper.fill_marks in access exclusive mode").execute(&mut *owner).await.unwrap();
+    let (turn, afterwards) = tokio::join!(worker.turn(), async {
+        until("the batch waits", async || {
+            let waits = format!(
+                "select exists (select from pg_stat_activity where {holder} = any (pg_blocking_pids(pid)))"
+            );
+            sqlx::query_scalar::<_, bool>(AssertSqlSafe(waits)).fetch_one(&pool).await.unwrap()
+        })
+        .await;
+        open.commit().await.unwrap();
+        let afterwards = ask(&mut pool.acquire().await.unwrap(), enroll(201)).await;
+        owner.rollback().await.unwrap();
+        afterwards
+    });
+    assert!(matches!(turn, Turn::Answered(_)), "{turn:?}");
+    assert!(answer_seq(&pool, late).await.is_some(), "another one was answered instead");
+    assert_eq!(answer_seq(&pool, afterwards).await, None);
+    pool.close().await;
+    server.remove().await;
+}
