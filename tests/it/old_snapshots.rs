@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::support::plain_sql::pid;
 use crate::support::{OwnServer, TestDb, own_server, until};
 
-const USERS: i64 = 400;
+pub const USERS: i64 = 400;
 
 pub async fn stage() -> (OwnServer, PgPool) {
     let server = own_server().await;
@@ -36,7 +36,11 @@ pub async fn run(pool: &PgPool, sql: &str) {
 }
 
 pub fn enroll(user: i64) -> Job {
-    Enroll { user_id: UserId::new(user).unwrap(), semester_id: SemesterId::new(1).unwrap() }.into()
+    enroll_in(user, 1)
+}
+
+pub fn enroll_in(user: i64, semester: i64) -> Job {
+    Enroll { user_id: UserId::new(user).unwrap(), semester_id: SemesterId::new(semester).unwrap() }.into()
 }
 
 fn unenroll(user: i64) -> Job {

@@ -1,13 +1,17 @@
 //! Somebody leaves a transaction open that has written something. What its requests are, nobody can see until it is over; until then
 //! it costs the others nothing, and afterwards they take their place.
 
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
 use seatkeeper::batch::{Limits, Turn, Worker};
 use seatkeeper::postgres::{Timeouts, Transactions, connect_options, pool};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
+use crate::model::load::seed;
 use crate::old_snapshots::{
-    answer_one_by_one, answer_seq, ask, assert_answered_in_turn, enroll, one_at_a_time, run, stage,
+    USERS, answer_one_by_one, answer_seq, ask, assert_answered_in_turn, enroll, enroll_in, one_at_a_time,
+    run, stage,
 };
 use crate::support::plain_sql::pid;
 use crate::support::{OwnServer, until};
@@ -165,6 +169,94 @@ async fn who_commits_while_a_batch_is_on_its_way_is_not_overtaken() {
     assert!(matches!(turn, Turn::Answered(_)), "{turn:?}");
     assert!(answer_seq(&pool, late).await.is_some(), "another one was answered instead");
     assert_eq!(answer_seq(&pool, afterwards).await, None);
+    pool.close().await;
+    server.remove().await;
+}
+
+/// A request as the test knows it.
+struct Asked {
+    id: Uuid,
+    lane: i64,
+    /// When it was asked, and when that was committed, in steps of the test.
+    asked: usize,
+    committed: Option<usize>,
+}
+
+/// A transaction that is open, and the requests in it, by their places in the list of all.
+type Open = (Transaction<'static, Postgres>, Vec<usize>);
+
+/// Transactions come, ask and go in an order that is drawn, and two workers answer what there is.
+#[tokio::test]
+async fn nobody_is_overtaken_whatever_is_open() {
+    const STEPS: usize = 1_500;
+    let seed = seed();
+    println!("seed {seed}");
+    let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+    let (server, pool) = stage().await;
+    let mut workers: Vec<Worker> = [1, 3]
+        .map(|batch| {
+            let limits = Limits { batch, ..Limits::default() };
+            Worker::new(Transactions::new(pool.clone(), Timeouts::default()), limits)
+        })
+        .into();
+    let mut asked: Vec<Asked> = Vec::new();
+    let mut open: Vec<Open> = Vec::new();
+    for step in 0..STEPS {
+        let lane = random.random_range(1..=2);
+        let user = random.random_range(1..=USERS);
+        match random.random_range(0..20) {
+            0 if open.len() < 6 => open.push((pool.begin().await.unwrap(), Vec::new())),
+            1..=2 => {
+                if let Some(at) = (0..open.len()).collect::<Vec<_>>().choose(&mut random) {
+                    let (transaction, requests) = &mut open[*at];
+                    let id = ask(transaction, enroll_in(user, lane)).await;
+                    requests.push(asked.len());
+                    asked.push(Asked { id, lane, asked: step, committed: None });
+                }
+            }
+            3 if !open.is_empty() && random.random_bool(0.5) => {
+                let (transaction, requests) = open.swap_remove(random.random_range(0..open.len()));
+                if random.random_bool(0.7) {
+                    transaction.commit().await.unwrap();
+                    requests.iter().for_each(|at| asked[*at].committed = Some(step));
+                } else {
+                    transaction.rollback().await.unwrap();
+                }
+            }
+            4..=11 => {
+                let id = ask(&mut pool.acquire().await.unwrap(), enroll_in(user, lane)).await;
+                asked.push(Asked { id, lane, asked: step, committed: Some(step) });
+            }
+            _ => {
+                workers[random.random_range(0..2)].turn().await;
+            }
+        }
+    }
+    for (transaction, requests) in open {
+        transaction.commit().await.unwrap();
+        requests.iter().for_each(|at| asked[*at].committed = Some(STEPS));
+    }
+    while !matches!(workers[0].turn().await, Turn::Idle) {}
+
+    let mut answered = Vec::new();
+    for request in asked.iter().filter(|request| request.committed.is_some()) {
+        let place = answer_seq(&pool, request.id).await;
+        answered
+            .push((request, place.unwrap_or_else(|| panic!("seed {seed}: {} is not answered", request.id))));
+    }
+    for (before, place_before) in &answered {
+        for (after, place_after) in &answered {
+            let is_later = before.committed.is_some_and(|committed| committed < after.asked);
+            assert!(
+                !is_later || before.lane != after.lane || place_before < place_after,
+                "seed {seed}: {} was committed in step {:?}, and {}, asked in step {}, was answered before it",
+                before.id,
+                before.committed,
+                after.id,
+                after.asked
+            );
+        }
+    }
     pool.close().await;
     server.remove().await;
 }

@@ -7,7 +7,7 @@ mod asks;
 mod check;
 mod coverage;
 mod history;
-mod load;
+pub mod load;
 mod owner;
 mod producer;
 mod reference;
