@@ -5,6 +5,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use seatkeeper::batch::{Limits, Turn, Worker};
 use seatkeeper::postgres::{Timeouts, Transactions, connect_options, pool};
+use seatkeeper_jobs::{Request, postgres as door};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
@@ -14,7 +15,7 @@ use crate::old_snapshots::{
     run, stage,
 };
 use crate::support::plain_sql::pid;
-use crate::support::{OwnServer, until};
+use crate::support::{OwnServer, assert_follows, until};
 
 /// Batches that are answered beside it, and how many requests each of them has.
 const TURNS: i64 = 80;
@@ -142,6 +143,37 @@ async fn whoever_commits_last_is_answered_in_turn_whoever_else_is_still_open() {
 }
 
 #[tokio::test]
+async fn who_waits_for_another_transaction_is_not_taken_for_it() {
+    let (server, pool) = stage().await;
+    let mut worker = one_at_a_time(&pool);
+    answer_one_by_one(&pool, &mut worker, 1..30).await;
+    let (first, id) = left_open(&pool, 200).await;
+    let (mut second, late) = left_open(&pool, 201).await;
+    let holder = pid(&mut second).await;
+    // The second sends what the first has sent: it waits for what becomes of that.
+    let request = Request::new(id, enroll(200));
+    let again = door::enqueue(&mut second, &request);
+    let (receipt, ()) = tokio::join!(again, async {
+        until("it waits", async || {
+            let waits = format!("select cardinality(pg_blocking_pids({holder})) > 0");
+            sqlx::query_scalar::<_, bool>(AssertSqlSafe(waits)).fetch_one(&pool).await.unwrap()
+        })
+        .await;
+        answer_one_by_one(&pool, &mut worker, 30..80).await;
+        first.rollback().await.unwrap();
+    });
+    assert!(!receipt.unwrap().duplicate);
+    answer_one_by_one(&pool, &mut worker, 80..90).await;
+    second.commit().await.unwrap();
+    let afterwards = ask(&mut pool.acquire().await.unwrap(), enroll(202)).await;
+    assert_answered_in_turn(&pool, &mut worker, late, id, "who waited").await;
+    let turn = worker.turn().await;
+    assert!(answer_seq(&pool, afterwards).await.is_some(), "{turn:?}");
+    pool.close().await;
+    server.remove().await;
+}
+
+#[tokio::test]
 async fn who_commits_while_a_batch_is_on_its_way_is_not_overtaken() {
     let (server, pool) = stage().await;
     let mut worker = one_at_a_time(&pool);
@@ -257,6 +289,7 @@ async fn nobody_is_overtaken_whatever_is_open() {
             );
         }
     }
+    assert_follows(&pool).await;
     pool.close().await;
     server.remove().await;
 }

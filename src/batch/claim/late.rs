@@ -11,15 +11,23 @@ use super::floors::Floors;
 pub(in crate::batch) async fn drawing(connection: &mut PgConnection) -> sqlx::Result<Vec<i64>> {
     sqlx::query_scalar!(
         r#"-- claim.drawing
-           select (n.next - ((n.next - min(l.transactionid::text::bigint)) & 4294967295)) as "id!"
-           from pg_catalog.pg_locks l
-           cross join (select pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint as next) n
-           where l.pid is distinct from pg_catalog.pg_backend_pid()
-           group by l.virtualtransaction, n.next
-           having min(l.transactionid::text::bigint) is not null
-              and bool_or(l.locktype = 'relation' and l.relation = $1::text::regclass
-                          and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
-                          and l.mode not in ('AccessShareLock', 'RowShareLock'))"#,
+           select min(l.id) as "id!"
+           from (
+               select k.virtualtransaction,
+                      -- Its own: who waits for a transaction asks for a lock on the ID of that one. With the epoch, which locks lack.
+                      case when k.locktype = 'transactionid' and k.granted and k.mode = 'ExclusiveLock'
+                           then n.next - ((n.next - k.transactionid::text::bigint) & 4294967295) end as id,
+                      k.locktype = 'relation' and k.relation = $1::text::regclass and k.database = n.database
+                          and k.mode not in ('AccessShareLock', 'RowShareLock') as can_draw
+               from pg_catalog.pg_locks k
+               cross join (
+                   select pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint as next,
+                          (select d.oid from pg_catalog.pg_database d where d.datname = current_database()) as database
+               ) n
+               where k.pid is distinct from pg_catalog.pg_backend_pid()
+           ) l
+           group by l.virtualtransaction
+           having min(l.id) is not null and bool_or(l.can_draw)"#,
         "seatkeeper.requests"
     )
     .fetch_all(connection)
