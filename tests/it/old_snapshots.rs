@@ -91,18 +91,14 @@ pub fn one_at_a_time(pool: &PgPool) -> Worker {
     Worker::new(Transactions::new(pool.clone(), Timeouts::default()), limits)
 }
 
-#[tokio::test]
-async fn an_old_snapshot_costs_a_claim_nothing() {
-    const TURNS: i64 = 40;
-    const A_TURN: i64 = 100;
-    let (server, pool_of_test) = stage().await;
-    // What a new database looks like once it was vacuumed.
-    run(&pool_of_test, "vacuum analyze seatkeeper.requests").await;
-    let mut old = pool_of_test.begin_with("begin isolation level repeatable read").await.unwrap();
-    sqlx::query("select count(*) from seatkeeper.requests").execute(&mut *old).await.unwrap();
-    for _ in 0..TURNS {
+/// Requests in a batch of [`answer_many`].
+pub const A_TURN: i64 = 100;
+
+/// Answers that many batches of the hot lane; gives the worker with its pool of one connection.
+pub async fn answer_many(server: &OwnServer, pool_of_test: &PgPool, turns: i64) -> (Worker, PgPool) {
+    for _ in 0..turns {
         run(
-            &pool_of_test,
+            pool_of_test,
             &format!(
                 "select count(*) from seatkeeper.enqueue_many((
                      select jsonb_agg(jsonb_build_object('request_id', gen_random_uuid(), 'kind', 'enroll',
@@ -111,26 +107,41 @@ async fn an_old_snapshot_costs_a_claim_nothing() {
         )
         .await;
     }
-
-    // A connection of its own, closed after the turns: at its end a server process reports what it has read.
     let own = pool(connect_options(&server.url()).unwrap(), 1);
     let limits = Limits { batch: 100, ..Limits::default() };
     let mut worker = Worker::new(Transactions::new(own.clone(), Timeouts::default()), limits);
-    for _ in 0..TURNS {
+    for _ in 0..turns {
         let turn = worker.turn().await;
         assert!(matches!(&turn, Turn::Answered(report) if report.told.len() == 100), "{turn:?}");
     }
+    (worker, own)
+}
+
+/// Entries of the queue that were read. The worker's connection is closed first: at its end a server process reports what it has read.
+pub async fn entries_read(pool_of_test: &PgPool, own: PgPool) -> i64 {
     own.close().await;
     let read = async || -> i64 {
         sqlx::query_scalar(
             "select coalesce(sum(idx_tup_read), 0)::bigint from pg_stat_user_indexes where indexrelname like 'idx\\_ready%'",
         )
-        .fetch_one(&pool_of_test)
+        .fetch_one(pool_of_test)
         .await
         .unwrap()
     };
     until("the statistics", async || read().await > 0).await;
-    let (read, answered) = (read().await, TURNS * A_TURN);
+    read().await
+}
+
+#[tokio::test]
+async fn an_old_snapshot_costs_a_claim_nothing() {
+    const TURNS: i64 = 40;
+    let (server, pool_of_test) = stage().await;
+    // What a new database looks like once it was vacuumed.
+    run(&pool_of_test, "vacuum analyze seatkeeper.requests").await;
+    let mut old = pool_of_test.begin_with("begin isolation level repeatable read").await.unwrap();
+    sqlx::query("select count(*) from seatkeeper.requests").execute(&mut *old).await.unwrap();
+    let (_, own) = answer_many(&server, &pool_of_test, TURNS).await;
+    let (read, answered) = (entries_read(&pool_of_test, own).await, TURNS * A_TURN);
     println!("{read} entries of the queue read for {answered} requests");
     // Three times each for the claim that answers it, and once more as a dead one; all of those before it, and it were 60.
     assert!(read < 12 * answered, "{read} entries of the queue read for {answered} requests");

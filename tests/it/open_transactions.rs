@@ -4,60 +4,25 @@
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use seatkeeper::batch::{Limits, Turn, Worker};
-use seatkeeper::postgres::{Timeouts, Transactions, connect_options, pool};
+use seatkeeper::postgres::{Timeouts, Transactions, connect_options};
 use seatkeeper_jobs::{Request, postgres as door};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::model::load::seed;
 use crate::old_snapshots::{
-    USERS, answer_one_by_one, answer_seq, ask, assert_answered_in_turn, enroll, enroll_in, one_at_a_time,
-    run, stage,
+    A_TURN, USERS, answer_many, answer_one_by_one, answer_seq, ask, assert_answered_in_turn, enroll,
+    enroll_in, entries_read, one_at_a_time, run, stage,
 };
 use crate::support::plain_sql::pid;
-use crate::support::{OwnServer, assert_follows, until};
+use crate::support::{assert_follows, until};
 
-/// Batches that are answered beside it, and how many requests each of them has.
+/// Batches that are answered beside it.
 const TURNS: i64 = 80;
-const A_TURN: i64 = 100;
-
-/// Answers that many batches of the hot lane; gives the worker with its pool of one connection.
-async fn answer_many(server: &OwnServer, pool_of_test: &PgPool) -> (Worker, PgPool) {
-    for _ in 0..TURNS {
-        run(
-            pool_of_test,
-            &format!(
-                "select count(*) from seatkeeper.enqueue_many((
-                     select jsonb_agg(jsonb_build_object('request_id', gen_random_uuid(), 'kind', 'enroll',
-                         'payload', jsonb_build_object('user_id', n, 'semester_id', 1))) from generate_series(1, {A_TURN}) n))"
-            ),
-        )
-        .await;
-    }
-    // A connection of its own, to be closed: at its end a server process reports what it has read.
-    let own = pool(connect_options(&server.url()).unwrap(), 1);
-    let limits = Limits { batch: 100, ..Limits::default() };
-    let mut worker = Worker::new(Transactions::new(own.clone(), Timeouts::default()), limits);
-    for _ in 0..TURNS {
-        let turn = worker.turn().await;
-        assert!(matches!(&turn, Turn::Answered(report) if report.told.len() == 100), "{turn:?}");
-    }
-    (worker, own)
-}
 
 /// How often each entry of the queue was read for the requests that were answered.
 async fn assert_read_little(pool_of_test: &PgPool, own: PgPool, what: &str) {
-    own.close().await;
-    let read = async || -> i64 {
-        sqlx::query_scalar(
-            "select coalesce(sum(idx_tup_read), 0)::bigint from pg_stat_user_indexes where indexrelname like 'idx\\_ready%'",
-        )
-        .fetch_one(pool_of_test)
-        .await
-        .unwrap()
-    };
-    until("the statistics", async || read().await > 0).await;
-    let (read, answered) = (read().await, TURNS * A_TURN);
+    let (read, answered) = (entries_read(pool_of_test, own).await, TURNS * A_TURN);
     println!("{what}: {read} entries of the queue read for {answered} requests");
     // All that were answered before, each time, were two hundred.
     assert!(read < 40 * answered, "{what}: {read} entries of the queue read for {answered} requests");
@@ -71,7 +36,7 @@ async fn a_write_left_open_in_another_database_costs_a_claim_nothing() {
     let options = connect_options(&server.url()).unwrap().database("elsewhere");
     let mut elsewhere = PgConnection::connect_with(&options).await.unwrap();
     elsewhere.execute("begin; create table left_open ()").await.unwrap();
-    let (_, own) = answer_many(&server, &pool_of_test).await;
+    let (_, own) = answer_many(&server, &pool_of_test, TURNS).await;
     assert_read_little(&pool_of_test, own, "elsewhere").await;
     elsewhere.close().await.unwrap();
     pool_of_test.close().await;
@@ -84,7 +49,7 @@ async fn a_request_left_uncommitted_costs_a_claim_nothing_and_takes_its_place_wh
     run(&pool_of_test, "vacuum analyze seatkeeper.requests").await;
     let mut open = pool_of_test.begin().await.unwrap();
     let late = ask(&mut open, enroll(300)).await;
-    let (mut worker, own) = answer_many(&server, &pool_of_test).await;
+    let (mut worker, own) = answer_many(&server, &pool_of_test, TURNS).await;
     open.commit().await.unwrap();
     let afterwards = ask(&mut pool_of_test.acquire().await.unwrap(), enroll(301)).await;
     let turn = worker.turn().await;
