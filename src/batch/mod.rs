@@ -332,7 +332,8 @@ async fn claim_batch(
     if !lanes.held.is_empty() {
         marks = claim::read_marks(connection, &lanes.held, (limit / 2).max(1)).await?;
         // Before the reading: who is not there then is over, and in the reading.
-        let drawing = if floors.are_held_up() { Some(claim::drawing(connection).await?) } else { None };
+        let is_late = floors.are_held_up(&lanes.held);
+        let drawing = if is_late { Some(claim::drawing(connection).await?) } else { None };
         let reading = claim::read_lanes(connection, &lanes.held, limit, &known).await?;
         floors.learn(&lanes.held, &known, &reading, drawing.as_deref());
         waiting.extend(reading.waiting);

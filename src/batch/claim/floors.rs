@@ -121,15 +121,12 @@ impl Floors {
         let trusted = |lane: &Lane| {
             lane.floor > 0 && lane.seen >= BUSY && now.duration_since(lane.read_whole) < TRUSTED
         };
-        let mut known = Known::default();
+        let mut known = Known { owed: self.owed(), ..Known::default() };
         for (id, lane) in self.0.iter().filter(|(_, lane)| trusted(lane)) {
             known.lanes.push(*id);
             known.floors.push(lane.floor);
             known.lows.push(lane.debts.low().map_or(lane.floor, |low| low.min(lane.floor)));
-            known.owed.extend(lane.debts.owed());
         }
-        known.owed.sort_unstable();
-        known.owed.dedup();
         known
     }
 
@@ -158,9 +155,10 @@ impl Floors {
         }
     }
 
-    /// Whether a floor has waited for so long that it should be asked who can have drawn a number at all.
-    pub(in crate::batch) fn are_held_up(&self) -> bool {
-        self.0.values().any(|lane| lane.next.is_some_and(|next| next.waited >= PATIENT))
+    /// Whether the floor of one of these lanes has waited for so long that it should be asked who can have drawn a number at all.
+    pub(in crate::batch) fn are_held_up(&self, held: &[i64]) -> bool {
+        let waits = |lane: &Lane| lane.next.is_some_and(|next| next.waited >= PATIENT);
+        held.iter().filter_map(|id| self.0.get(id)).any(waits)
     }
 
     /// Learns from what was read of held lanes, with these floors in use. `drawing`: the transactions that can have drawn a number
