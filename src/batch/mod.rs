@@ -33,10 +33,11 @@ use uuid::Uuid;
 use crate::decide::{DecideError, World};
 use crate::failpoint::fail_point;
 use crate::postgres::{ErrorClass, Position, Transactions, obstacles};
-use claim::{Cursor, Floors, Mark, Waiting};
+use claim::{Cursor, Mark, Waiting};
 use gather::Barred;
 use needs::Needs;
 
+pub(crate) use claim::{BUSY, Floors, Found, Known, Lesson, Snapshot, drawing, over};
 pub use hold::sort_out;
 pub use retry::{Limits, Turn, Worker};
 
@@ -335,7 +336,7 @@ async fn claim_batch(
         let is_late = floors.are_held_up(&lanes.held);
         let drawing = if is_late { Some(claim::drawing(connection).await?) } else { None };
         let reading = claim::read_lanes(connection, &lanes.held, limit, &known).await?;
-        floors.learn(&lanes.held, &known, &reading, drawing.as_deref());
+        floors.learn_held(&lanes.held, &known, &reading, drawing.as_deref());
         waiting.extend(reading.waiting);
     }
     fail_point!("claim.read");

@@ -13,6 +13,7 @@ mod roll_call;
 mod schedules;
 mod sequences;
 mod server;
+mod transactions;
 
 use serde::Serialize;
 use sqlx::{Connection, PgConnection, PgPool};
@@ -83,6 +84,7 @@ pub async fn examine(pool: &PgPool, workers: u16) -> sqlx::Result<Vec<Finding>> 
         findings.extend(of_roles::findings(&mut connection).await?);
         findings.extend(guards::findings(&mut connection).await?);
         findings.push(sequences::finding(&mut connection).await?);
+        findings.push(transactions::finding(&mut connection).await?);
         findings.push(roll_call::finding(&mut connection).await?);
         findings.extend(queue_findings(&mut connection).await?);
         findings.extend(schedules::findings(&mut connection).await?);
@@ -101,6 +103,7 @@ async fn queue_findings(connection: &mut PgConnection) -> sqlx::Result<Vec<Findi
         ))
         .await?;
     let mut findings = queue::findings(&mut read).await?;
+    findings.push(queue::scheduled(&mut read).await?);
     findings.push(fills::finding(&mut read).await?);
     read.commit().await?;
     Ok(findings)

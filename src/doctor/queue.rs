@@ -78,6 +78,29 @@ pub(super) async fn findings(connection: &mut PgConnection) -> sqlx::Result<Vec<
     Ok(findings)
 }
 
+/// What waits for its time.
+pub(super) async fn scheduled(connection: &mut PgConnection) -> sqlx::Result<Finding> {
+    let row = sqlx::query!(
+        r#"-- doctor.scheduled
+           select (select count(*) from (select from seatkeeper.requests r where r.status = 'queued' and r.hold = 'scheduled'
+                   order by r.run_at limit $1) x) as "count!",
+                  (select r.run_at::text from seatkeeper.requests r where r.status = 'queued' and r.hold = 'scheduled'
+                   order by r.run_at limit 1) as next,
+                  (select r.run_at::text from seatkeeper.requests r where r.status = 'queued' and r.hold = 'scheduled'
+                   order by r.run_at desc limit 1) as last"#,
+        CAP
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(match (row.next, row.last) {
+        (Some(next), Some(last)) => Finding::ok(
+            "scheduled",
+            format!("{} wait for their time, from {next} to {last}", count(row.count)),
+        ),
+        _ => Finding::ok("scheduled", "none waits for its time"),
+    })
+}
+
 fn age(ready: i64, oldest: f64) -> Finding {
     const TODO: &str = "is `seatkeeper run` running, and does it reach the database? See its log, and \
         `seatkeeper requests list --status queued`";

@@ -4,8 +4,10 @@
 //! duplicates, pauses) is read from the database at each scrape, in [`shared`], and never counted per process.
 
 mod invariants;
+mod queue;
 mod schedules;
 mod shared;
+mod transactions;
 
 use std::time::Duration;
 

@@ -177,6 +177,14 @@ async fn the_queue_is_judged_by_its_age() {
     .await;
     let finding = found(&db, "failed").await;
     assert!(finding.level == Level::Warning && finding.what.contains("1 enroll"), "{finding:?}");
+    assert_eq!(found(&db, "scheduled").await.what, "none waits for its time");
+    db.run(
+        "update seatkeeper.requests set status = 'queued', hold = 'scheduled', reason = null, finished_at = null,
+             run_at = '9999-12-31 00:00:00Z'",
+    )
+    .await;
+    let scheduled = found(&db, "scheduled").await.what;
+    assert!(scheduled.starts_with("1 wait") && scheduled.matches("9999-12-31").count() == 2, "{scheduled}");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Lanes: which semesters have something ready, the locks on them, and what is ready in them.
 
+use std::time::Instant;
+
 use sqlx::PgConnection;
 
 use super::floors::{Known, Reading, Snapshot};
@@ -161,6 +163,7 @@ pub(in crate::batch) async fn read_lanes(
     limit: i64,
     known: &Known,
 ) -> sqlx::Result<Reading> {
+    let began = Instant::now();
     let floors: Vec<i64> = held.iter().map(|lane| known.floor(*lane)).collect();
     let lows: Vec<i64> = held.iter().map(|lane| known.low(*lane)).collect();
     let rows = sqlx::query!(
@@ -243,7 +246,7 @@ pub(in crate::batch) async fn read_lanes(
             traceparent: row.traceparent,
         })
         .collect();
-    Ok(Reading { waiting, snapshot, is_cut })
+    Ok(Reading { waiting, snapshot, is_cut, took: began.elapsed() })
 }
 
 /// A session whose waitlist may be able to move, without anybody having asked.

@@ -8,7 +8,7 @@ use super::floors::Floors;
 
 /// The transactions that are open and can have drawn the number of a request: whoever does holds a lock on the table from before that
 /// until its end. Transactions of other databases, and those that write other tables only, have none.
-pub(in crate::batch) async fn drawing(connection: &mut PgConnection) -> sqlx::Result<Vec<i64>> {
+pub(crate) async fn drawing(connection: &mut PgConnection) -> sqlx::Result<Vec<i64>> {
     sqlx::query_scalar!(
         r#"-- claim.drawing
            select min(l.id) as "id!"
@@ -34,20 +34,25 @@ pub(in crate::batch) async fn drawing(connection: &mut PgConnection) -> sqlx::Re
     .await
 }
 
+/// Which of these transactions are over.
+pub(crate) async fn over(connection: &mut PgConnection, owed: &[i64]) -> sqlx::Result<Vec<i64>> {
+    sqlx::query_scalar!(
+        r#"-- claim.over
+           select o.id as "id!" from unnest($1::bigint[]) o (id)
+           where pg_catalog.pg_visible_in_snapshot(o.id::text::xid8, pg_catalog.pg_current_snapshot())"#,
+        owed
+    )
+    .fetch_all(connection)
+    .await
+}
+
 /// Looks which of the transactions that floors are in debt to are over, and reads once what they were owed.
 pub(in crate::batch) async fn settle(connection: &mut PgConnection, floors: &mut Floors) -> sqlx::Result<()> {
     let owed = floors.owed();
     if owed.is_empty() {
         return Ok(());
     }
-    let over = sqlx::query_scalar!(
-        r#"-- claim.over
-           select o.id as "id!" from unnest($1::bigint[]) o (id)
-           where pg_catalog.pg_visible_in_snapshot(o.id::text::xid8, pg_catalog.pg_current_snapshot())"#,
-        &owed
-    )
-    .fetch_all(&mut *connection)
-    .await?;
+    let over = over(&mut *connection, &owed).await?;
     if over.is_empty() {
         return Ok(());
     }

@@ -24,9 +24,10 @@ use chrono::{DateTime, Utc};
 use seatkeeper_jobs::Kind;
 use uuid::Uuid;
 
-pub(super) use floors::Floors;
+pub(crate) use floors::{BUSY, Floors, Found, Known, Lesson, Snapshot};
 pub(super) use lanes::{Cursor, Mark, lock_lanes, read_lanes, read_marks};
-pub(super) use late::{drawing, settle};
+pub(super) use late::settle;
+pub(crate) use late::{drawing, over};
 pub(super) use loose::{find_grants, lock_grants, lock_loose};
 
 /// A request as it waits.

@@ -34,13 +34,14 @@ const ANY_FILTER: [&str; 2] = ["operate.list", "operate.select"];
 /// A row for each pause and each schedule.
 const SMALL: [&str; 2] = ["pauses", "schedules"];
 /// Indexes that a statement reads from their beginning, in their order, up to the first row that will do or as many as it may count.
-const FROM_THE_BEGINNING: [(&str, &str); 8] = [
+const FROM_THE_BEGINNING: [(&str, &str); 9] = [
     ("claim.lock_loose", "idx_ready_loose"),
     ("claim.read_lanes", "idx_paused"),
     ("hold.pending", "idx_due"),
     ("hold.pending", "idx_fill_marks_put_off"),
     ("hold.pending", "idx_paused"),
-    ("metrics.queue", "idx_due"),
+    ("metrics.returned", "idx_ready_returned"),
+    ("metrics.scheduled", "idx_due"),
     ("queue.anything_ready", "idx_fill_marks_by_lane"),
     ("queue.anything_ready", "idx_ready_by_kind"),
 ];

@@ -1,5 +1,7 @@
 //! What Prometheus scrapes, from the text of the real process.
 
+mod shared;
+
 use std::collections::BTreeSet;
 
 use seatkeeper_jobs::enroll::Enroll;
