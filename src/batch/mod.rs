@@ -14,6 +14,7 @@
 //! everything is free at once. What happens to a batch that fails is in [`retry`].
 
 mod answers;
+mod assemble;
 mod claim;
 mod commit;
 mod gather;
@@ -23,7 +24,7 @@ mod places;
 mod prefetch;
 mod retry;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use seatkeeper_jobs::{Job, Kind, Outcome, Reason, SemesterId, UserId};
@@ -34,7 +35,6 @@ use crate::decide::{DecideError, World};
 use crate::failpoint::fail_point;
 use crate::postgres::{ErrorClass, Position, Transactions, obstacles};
 use claim::{Cursor, Mark, Waiting};
-use gather::Barred;
 use needs::Needs;
 
 pub(crate) use claim::{BUSY, Floors, Found, Known, Lesson, Snapshot, drawing, over};
@@ -255,7 +255,7 @@ async fn work(
     }
     memory.position = Some(position);
     let order = &if elsewhere { order.without_memory() } else { order.clone() };
-    let mut claim = claim_batch(connection, order, &mut memory.floors).await?;
+    let mut claim = assemble::claim(connection, order, &mut memory.floors).await?;
     *contents = Contents::of(&claim);
     if claim.batch.is_empty() && claim.marks.is_empty() {
         return Ok(if claim.contended { Done::Contended(claim.next) } else { Done::Nothing(claim.next) });
@@ -312,75 +312,6 @@ async fn work(
     let since_draw = drawn.elapsed();
     let told = decided.answered.iter().map(|decided| decided.tell(draw.clock, since_draw)).collect();
     Ok(Done::Answered(Report { told, duration: started.elapsed() }, claim.next))
-}
-
-/// Takes lanes and requests: in order of arrival, at most `limit`, and none that has to wait for a grant which this
-/// batch cannot have.
-async fn claim_batch(
-    connection: &mut PgConnection,
-    order: &Order,
-    floors: &mut Floors,
-) -> Result<Claim, BatchError> {
-    let limit = i64::try_from(order.limit).unwrap_or(i64::MAX);
-    claim::settle(connection, floors).await?;
-    let known = floors.known();
-    let lanes = claim::lock_lanes(connection, order.cursor, limit, &known).await?;
-    fail_point!("claim.lanes");
-    let mut waiting = claim::lock_loose(connection, &lanes.unknown, (limit / 2).max(1)).await?;
-    fail_point!("claim.loose");
-    let loose: HashSet<Uuid> = waiting.iter().map(|request| request.request_id).collect();
-    let mut marks = Vec::new();
-    if !lanes.held.is_empty() {
-        marks = claim::read_marks(connection, &lanes.held, (limit / 2).max(1)).await?;
-        // Before the reading: who is not there then is over, and in the reading.
-        let is_late = floors.are_held_up(&lanes.held);
-        let drawing = if is_late { Some(claim::drawing(connection).await?) } else { None };
-        let reading = claim::read_lanes(connection, &lanes.held, limit, &known).await?;
-        floors.learn_held(&lanes.held, &known, &reading, drawing.as_deref());
-        waiting.extend(reading.waiting);
-    }
-    fail_point!("claim.read");
-
-    let room = order.limit - marks.len().min(order.limit);
-    let mut asked: BTreeMap<i64, i64> = BTreeMap::new();
-    for request in &waiting {
-        if let Some(user) = request.user_id {
-            asked.entry(user).and_modify(|seq| *seq = request.seq.max(*seq)).or_insert(request.seq);
-        }
-    }
-    let ready = claim::find_grants(connection, &asked, order.limit).await?;
-    let further = ready.iter().filter(|grant| !grant.is_one_of(&loose)).map(|grant| grant.seq);
-    let last = last_with_room(waiting.iter().map(|request| request.seq).chain(further).collect(), room);
-    let grants = claim::lock_grants(connection, &ready, &loose, last).await?;
-    fail_point!("claim.grants");
-    let found = waiting.len();
-    waiting.extend(grants.claimed);
-    waiting.sort_unstable_by_key(|request| request.seq);
-
-    let mut barred = Barred::from_grants(grants.barred);
-    waiting.retain(|request| barred.admits(request, false));
-    waiting.truncate(room);
-    let batch = waiting
-        .into_iter()
-        .filter_map(|waiting| {
-            // The claim asks for kinds with a rule only, so each of them has a name that is known.
-            let kind: Kind = waiting.kind.parse().ok()?;
-            let payload = waiting.payload.as_deref().and_then(|text| serde_json::from_str(text).ok());
-            let job = payload.and_then(|payload| Job::read(kind, &payload).ok());
-            Some(Claimed { waiting, kind, job })
-        })
-        .collect();
-    let contended = lanes.busy || found > 0;
-    Ok(Claim { batch, marks, held: lanes.held.into_iter().collect(), next: lanes.next, contended })
-}
-
-/// Of these arrivals, the last one that a batch with this much room answers.
-fn last_with_room(mut arrivals: Vec<i64>, room: usize) -> i64 {
-    match room.checked_sub(1) {
-        Some(last) if last < arrivals.len() => *arrivals.select_nth_unstable(last).1,
-        Some(_) => i64::MAX,
-        None => i64::MIN,
-    }
 }
 
 /// Takes out the requests that are in another lane, or under another user, than their payload says.

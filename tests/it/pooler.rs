@@ -83,9 +83,12 @@ async fn every_answer_of_many_clients_on_few_connections_is_that_of_the_referenc
     };
     let mut workers = ["1", "7", "500"].map(start);
     // Clients that have something to do now and then, as many services have.
+    // (One after the other: each logs in through the relay, and the program's pool gives up after two seconds.)
     let idle = pooled(&pooler, &db, 40);
-    let held: Vec<_> = futures::future::join_all((0..40).map(|_| idle.acquire())).await;
-    assert!(held.iter().all(Result::is_ok));
+    let mut held = Vec::new();
+    for _ in 0..40 {
+        held.push(idle.acquire().await.unwrap());
+    }
 
     let loading = {
         let load = load.clone();

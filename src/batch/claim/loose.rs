@@ -10,12 +10,15 @@ use super::{Waiting, executable};
 /// The most grants of one user that one batch looks at.
 const GRANTS_OF_A_USER: usize = 64;
 
-/// Locks ready requests that have no lane, or whose lane has no semester, in order of arrival.
+/// Locks ready requests that have no lane, in order of arrival, and some of those whose lanes, in these ranges, have no semester: as many
+/// of both, and at most `limit`.
 pub(in crate::batch) async fn lock_loose(
     connection: &mut PgConnection,
-    unknown: &[i64],
+    unknown: &[(i64, i64)],
     limit: i64,
 ) -> sqlx::Result<Vec<Waiting>> {
+    let (low, high): (Vec<i64>, Vec<i64>) = unknown.iter().copied().unzip();
+    let of_unknown = if unknown.is_empty() { 0 } else { (limit + 1) / 2 };
     sqlx::query_as!(
         Waiting,
         r#"
@@ -37,10 +40,10 @@ pub(in crate::batch) async fn lock_loose(
              order by r.seq limit $2
              for update skip locked) loose
             union all
-            select lane.* from unnest($1::bigint[]) u (semester_id)
+            (select range.* from unnest($1::bigint[], $4::bigint[]) u (low, high)
             cross join lateral (
                 select * from seatkeeper.requests r
-                where r.semester_id = u.semester_id and r.status = 'queued' and r.hold is null
+                where r.semester_id >= u.low and r.semester_id <= u.high and r.status = 'queued' and r.hold is null
                   and r.seq < (array(
                       select case when exists (select from seatkeeper.pauses p where p.kind = k.kind) then 0
                                   else coalesce((select p.seq from seatkeeper.requests p
@@ -49,15 +52,17 @@ pub(in crate::batch) async fn lock_loose(
                       from unnest($3::text[]) with ordinality k (kind, ord) order by k.ord))[array_position($3, r.kind)]
                   and r.semester_id <> all (array(select p.semester_id from seatkeeper.pauses p where p.semester_id is not null))
                   and not exists (select from seatkeeper.pauses p where p.kind is null and p.semester_id is null)
-                order by r.seq limit $2
+                order by r.semester_id, r.seq limit $5
                 for update skip locked
-            ) lane
+            ) range limit $5)
         ) r
         order by r.seq
         "#,
-        unknown,
-        limit,
-        &executable()
+        &low,
+        (limit - of_unknown).max(1),
+        &executable(),
+        &high,
+        of_unknown
     )
     .fetch_all(connection)
     .await
@@ -134,18 +139,21 @@ pub(in crate::batch) async fn find_grants(
     Ok(grants.collect())
 }
 
-/// Locks those of these grants that the batch has room for (up to the arrival `last`), without waiting: who waited for a grant while
+/// Locks those of these grants that the batch has room for (up to the arrival `last`, or before what goes first of their users: user →
+/// arrival), without waiting: who waited for a grant while
 /// holding lanes or users could be waited for by the worker that holds the grant.
 pub(in crate::batch) async fn lock_grants(
     connection: &mut PgConnection,
     ready: &[Grant],
     own: &HashSet<Uuid>,
     last: i64,
+    first: &HashMap<i64, i64>,
 ) -> sqlx::Result<Grants> {
     let mut grants = Grants::default();
     let others: Vec<Uuid> = ready
         .iter()
-        .filter(|grant| grant.seq <= last && !grant.is_one_of(own))
+        .filter(|grant| grant.seq <= last || first.get(&grant.user_id).is_some_and(|seq| grant.seq < *seq))
+        .filter(|grant| !grant.is_one_of(own))
         .map(|grant| grant.request_id)
         .collect();
     if !others.is_empty() {

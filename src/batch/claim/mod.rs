@@ -19,16 +19,18 @@ mod floors;
 mod lanes;
 mod late;
 mod loose;
+mod marks;
 
 use chrono::{DateTime, Utc};
 use seatkeeper_jobs::Kind;
 use uuid::Uuid;
 
 pub(crate) use floors::{BUSY, Floors, Found, Known, Lesson, Snapshot};
-pub(super) use lanes::{Cursor, Mark, lock_lanes, read_lanes, read_marks};
+pub(super) use lanes::{Cursor, Shares, lock_lanes, read_lanes};
 pub(super) use late::settle;
 pub(crate) use late::{drawing, over};
 pub(super) use loose::{find_grants, lock_grants, lock_loose};
+pub(super) use marks::{Mark, read_marks};
 
 /// A request as it waits.
 #[derive(Debug, Clone)]

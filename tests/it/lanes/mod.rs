@@ -1,6 +1,8 @@
 //! Lanes: how many a batch takes (as many as it has room for, however little waits in each of them), their clock, and that
 //! nobody changes what is queued in one without holding it.
 
+mod quiet;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
