@@ -1,6 +1,7 @@
 //! `run`: worker, scheduler and HTTP listener in one process.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::Args;
@@ -21,6 +22,8 @@ use super::{Exit, Failure};
 
 /// How often a database that is down is tried again at the start, and how often a process without workers looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+const HTTP_TIMEOUTS: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(3600);
 
 #[derive(Debug, Args)]
 pub struct Run {
@@ -53,7 +56,7 @@ pub struct Run {
     /// The longest that a batch may pause between two statements
     #[arg(long, env = "SEATKEEPER_IDLE_TIMEOUT", default_value = "5s", value_parser = humantime::parse_duration)]
     idle_timeout: Duration,
-    /// How long a shutdown waits for the batches and chores in hand
+    /// How long a shutdown waits for the batches and chores in hand, and for clients to take their answers
     #[arg(long, env = "SEATKEEPER_DRAIN", default_value = "20s", value_parser = humantime::parse_duration)]
     drain: Duration,
     /// Do not work off the queue
@@ -80,6 +83,16 @@ pub struct Run {
     /// Do not listen
     #[arg(long, env = "SEATKEEPER_NO_HTTP")]
     no_http: bool,
+    /// How long a client of the listener may take to send a request, to come with its next one, and to take an answer
+    #[arg(long, env = "SEATKEEPER_HTTP_TIMEOUT", default_value = "10s", value_parser = http_timeout)]
+    http_timeout: Duration,
+    /// The most connections to the listener; beyond them, those that ask for nothing are closed
+    #[arg(long, env = "SEATKEEPER_HTTP_CONNECTIONS", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
+    http_connections: u16,
+    /// On a loopback address: a name, besides localhost and the like, under which the pages may be asked for, such as that of
+    /// a proxy which passes it on
+    #[arg(long, env = "SEATKEEPER_ALLOW_HOST", value_name = "NAME", value_delimiter = ',', value_parser = http::host)]
+    allow_host: Vec<String>,
 }
 
 impl Run {
@@ -114,7 +127,13 @@ impl Run {
             }
             let shared = SharedState::new(pool.clone());
             let pages = Pages { recorder, pool: pool.clone(), shared, health: health.clone() };
-            Some(tokio::spawn(http::serve(listener, pages, shutdown.clone())))
+            let bounds = http::Bounds {
+                connections: usize::from(self.http_connections),
+                patience: self.http_timeout,
+                drain: self.drain,
+            };
+            let allowed = self.allow_host.clone();
+            Some(tokio::spawn(http::serve(listener, pages, allowed, bounds, shutdown.clone())))
         };
 
         let worked = self.work(pool, health, shutdown).await;
@@ -208,6 +227,15 @@ type Chores = tokio::task::JoinHandle<Result<(), Box<dyn std::error::Error + Sen
 /// Refuses what is no cron expression of six fields.
 fn cron(text: &str) -> Result<String, schedule::NoTimetable> {
     schedule::cron(text).map(|_| text.to_owned())
+}
+
+/// Refuses what would close every connection (a scrape alone may take a second), or hardly any.
+fn http_timeout(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(timeout) if HTTP_TIMEOUTS.contains(&timeout) => Ok(timeout),
+        Ok(_) => Err("from 2s to 1h".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Refuses what is no time zone.

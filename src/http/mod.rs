@@ -1,5 +1,11 @@
 //! The HTTP listener: metrics, health and the runbooks of the alerts, on axum.
+//!
+//! Whoever reaches it may be slow, silent or many: what clients take of the process is bounded (axum's own way of serving has no
+//! bounds), and none of them keeps it from ending.
 
+mod exchange;
+mod hosts;
+mod listener;
 mod runbooks;
 
 use std::sync::Arc;
@@ -7,6 +13,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -16,6 +23,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::health::Health;
 use crate::metrics::{self, SharedState};
+
+pub use hosts::host;
+pub use listener::Bounds;
+
+use hosts::Hosts;
 
 /// What the pages tell about.
 #[derive(Debug)]
@@ -30,11 +42,26 @@ pub struct Pages {
     pub health: Health,
 }
 
-/// Serves until `shutdown`.
+/// Serves until `shutdown`, and then no longer than the bounds allow. On a loopback address, requests under any but this
+/// machine's own names, or one of `allowed`, are refused.
 ///
 /// # Errors
 /// When the listener breaks.
-pub async fn serve(listener: TcpListener, pages: Pages, shutdown: CancellationToken) -> std::io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    pages: Pages,
+    allowed: Vec<String>,
+    bounds: Bounds,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
+    let address = listener.local_addr()?;
+    if !hosts::is_here(address.ip()) {
+        tracing::warn!(
+            %address,
+            "other machines can reach the pages, which ask for no password and are not encrypted: see to it that only those \
+             do that should, or choose an address of this machine only with --listen 127.0.0.1:9600"
+        );
+    }
     let upkeep = tokio::spawn(upkeep(pages.recorder.clone(), shutdown.clone()));
     let router = Router::new()
         .route("/metrics", get(metrics_page))
@@ -42,8 +69,9 @@ pub async fn serve(listener: TcpListener, pages: Pages, shutdown: CancellationTo
         .route("/readyz", get(readyz))
         .route("/runbooks", get(runbooks::list))
         .route("/runbooks/{alert}", get(runbooks::show))
+        .layer(from_fn_with_state(Hosts::of(address, &allowed), hosts::ours_only))
         .with_state(Arc::new(pages));
-    let served = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await;
+    let served = listener::serve(listener, router, bounds, &shutdown).await;
     upkeep.abort();
     served
 }

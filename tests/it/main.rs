@@ -22,6 +22,7 @@ mod interleavings;
 mod invariants;
 mod lanes;
 mod life;
+mod listener;
 mod lost_words;
 mod metrics;
 mod migrations;

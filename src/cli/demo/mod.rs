@@ -180,7 +180,8 @@ impl Demo {
         let address = listener.local_addr().map_err(cannot)?;
         let shared = SharedState::new(stage.pool.clone());
         let pages = Pages { recorder, pool: stage.pool.clone(), shared, health: health.clone() };
-        Ok((address, tokio::spawn(http::serve(listener, pages, shutdown.clone()))))
+        let serving = http::serve(listener, pages, Vec::new(), http::Bounds::default(), shutdown.clone());
+        Ok((address, tokio::spawn(serving)))
     }
 
     /// Everything but the printing.
