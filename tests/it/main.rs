@@ -37,6 +37,7 @@ mod plans;
 mod pooler;
 mod producer_examples;
 mod races;
+mod relayed;
 mod restored;
 mod roles;
 mod schedule;

@@ -5,11 +5,14 @@
 //! round trip outside of a transaction may go to another connection of the server, where a statement of that name does
 //! not exist, or is another client's. `PgBouncer` knows what is prepared where from 1.21 on, if told to; Debian's 1.18 does
 //! not. So this process relays its connections to the pooler itself and sees to it that every execution brings its
-//! statement along, in the same round trip, without a name ([`Rewriting`]). To sqlx it looks like a connection of its own.
+//! statement along, in the same round trip, without a name (`rewriting`). To sqlx it looks like a connection of its own.
 //!
 //! The relay listens on 127.0.0.1, authenticates nobody and keeps no password: whoever reaches it reaches the pooler, and
-//! has to satisfy it. That is why it leads to TCP only, where every user of this machine gets anyway.
+//! has to satisfy it. That is why it leads to TCP only, where every user of this machine gets anyway. And why nothing is held
+//! here for somebody whom the pooler has not let in: bodies pass in pieces, and what has to be held has a limit.
 
+mod connection;
+mod message;
 mod rewriting;
 
 use std::collections::HashMap;
@@ -18,13 +21,9 @@ use std::net::{Ipv4Addr, TcpListener as Listener};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 use sqlx::postgres::PgConnectOptions;
-
-use rewriting::Rewriting;
 
 /// The relays of this process: where they lead, and their ports.
 static RELAYS: Mutex<Option<HashMap<(String, u16), u16>>> = Mutex::new(None);
@@ -32,8 +31,6 @@ static RELAYS: Mutex<Option<HashMap<(String, u16), u16>>> = Mutex::new(None);
 pub(super) const HOST: &str = "127.0.0.1";
 /// The pause after a connection could not be accepted: no file descriptor is free, most likely.
 const BREATH: Duration = Duration::from_millis(50);
-/// More than any message has; the server sets the same limit.
-const LONGEST: usize = 1 << 30;
 
 /// The port on 127.0.0.1 of this process's relay to a pooler, which is started when there is none.
 ///
@@ -84,7 +81,7 @@ async fn accept(listener: Listener, target: (String, u16)) {
                 let target = target.clone();
                 tokio::spawn(async move {
                     // sqlx sees a connection that broke, and says so to whoever has to act on it.
-                    if let Err(error) = relay(client, &target).await {
+                    if let Err(error) = connection::carry(client, &target).await {
                         tracing::debug!(%error, "a connection to the pooler broke");
                     }
                 });
@@ -94,81 +91,5 @@ async fn accept(listener: Listener, target: (String, u16)) {
                 tokio::time::sleep(BREATH).await;
             }
         }
-    }
-}
-
-/// Carries one connection until one of its ends closes.
-async fn relay(client: TcpStream, target: &(String, u16)) -> io::Result<()> {
-    let pooler = TcpStream::connect((target.0.as_str(), target.1)).await?;
-    client.set_nodelay(true)?;
-    pooler.set_nodelay(true)?;
-    let rewriting = Mutex::new(Rewriting::default());
-    let (from_client, to_client) = client.into_split();
-    let (from_pooler, to_pooler) = pooler.into_split();
-    tokio::select! {
-        ended = ask(from_client, to_pooler, &rewriting) => ended,
-        ended = answer(from_pooler, to_client, &rewriting) => ended,
-    }
-}
-
-async fn ask(from: OwnedReadHalf, mut to: OwnedWriteHalf, rewriting: &Mutex<Rewriting>) -> io::Result<()> {
-    let mut from = BufReader::new(from);
-    // The first message has no tag.
-    let Some(start) = length(from.read_u32().await)? else { return Ok(()) };
-    let mut body = vec![0; start];
-    from.read_exact(&mut body).await?;
-    let mut out = Vec::new();
-    rewriting::put(&mut out, None, &[&body]);
-    loop {
-        // What the client has sent at once goes on at once.
-        if from.buffer().is_empty() {
-            to.write_all(&out).await?;
-            out.clear();
-        }
-        let Some((tag, body)) = message(&mut from).await? else { break };
-        rewriting.lock().unwrap_or_else(PoisonError::into_inner).ask(tag, &body, &mut out);
-    }
-    to.write_all(&out).await?;
-    to.shutdown().await
-}
-
-async fn answer(from: OwnedReadHalf, mut to: OwnedWriteHalf, rewriting: &Mutex<Rewriting>) -> io::Result<()> {
-    let mut from = BufReader::new(from);
-    let mut out = Vec::new();
-    loop {
-        if from.buffer().is_empty() {
-            to.write_all(&out).await?;
-            out.clear();
-        }
-        let Some((tag, body)) = message(&mut from).await? else { break };
-        if rewriting.lock().unwrap_or_else(PoisonError::into_inner).answer(tag) {
-            rewriting::put(&mut out, Some(tag), &[&body]);
-        }
-    }
-    to.write_all(&out).await?;
-    to.shutdown().await
-}
-
-/// The next message, its tag and the rest; `None` at the end.
-async fn message(from: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<(u8, Vec<u8>)>> {
-    let tag = match from.read_u8().await {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        tag => tag?,
-    };
-    let Some(length) = length(from.read_u32().await)? else { return Ok(None) };
-    let mut body = vec![0; length];
-    from.read_exact(&mut body).await?;
-    Ok(Some((tag, body)))
-}
-
-/// The length of what follows a length, which counts itself; `None` at the end.
-fn length(read: io::Result<u32>) -> io::Result<Option<usize>> {
-    let whole = match read {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        read => read?,
-    };
-    match usize::try_from(whole).ok().and_then(|whole| whole.checked_sub(4)) {
-        Some(rest) if rest <= LONGEST => Ok(Some(rest)),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, format!("no message has {whole} bytes"))),
     }
 }

@@ -6,6 +6,16 @@
 //! ask for, and does not get.
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
+
+use super::message::{Refusal, put};
+
+/// The most that is kept of what a connection has prepared. sqlx keeps a hundred statements.
+const KEPT: usize = 16 << 20;
+/// What a statement takes besides its name and its text.
+const ENTRY: usize = 128;
+/// The most answers that are awaited at a time.
+const AWAITED: usize = 100_000;
 
 /// One connection's statements, and the answers that are under way.
 #[derive(Debug)]
@@ -13,10 +23,14 @@ pub(super) struct Rewriting {
     /// What the client has prepared: name, and the rest of its Parse (the text, the types of the parameters). One may
     /// have no name; for the client it lasts as well.
     prepared: HashMap<Vec<u8>, Vec<u8>>,
+    /// What that takes, in bytes.
+    kept: usize,
     /// Which of them the unnamed statement is, in this round trip.
     unnamed: Option<Vec<u8>>,
     /// For each round trip that is not over: of each `ParseComplete` to come, whether the client waits for it.
     rounds: VecDeque<VecDeque<bool>>,
+    /// Whether the first round trip is over: the pooler knows who it is.
+    is_let_in: bool,
 }
 
 impl Default for Rewriting {
@@ -24,50 +38,63 @@ impl Default for Rewriting {
         // The first round trip is the start, which ends without a Sync.
         Self {
             prepared: HashMap::new(),
+            kept: 0,
             unnamed: None,
             rounds: VecDeque::from([VecDeque::new(), VecDeque::new()]),
+            is_let_in: false,
         }
     }
 }
 
 impl Rewriting {
-    /// Takes a message of the client, and appends what the pooler is to get.
-    pub(super) fn ask(&mut self, tag: u8, body: &[u8], out: &mut Vec<u8>) {
+    /// Whether the client was let in.
+    pub(super) const fn is_let_in(&self) -> bool {
+        self.is_let_in
+    }
+
+    /// Takes a message of the client, and appends what the pooler is to get. Of its body this is what has to be known
+    /// (statements whole, and the names in a Bind); `rest` bytes follow it unchanged.
+    ///
+    /// # Errors
+    /// When more would have to be kept than is kept for a connection.
+    pub(super) fn ask(&mut self, tag: u8, body: &[u8], rest: usize, out: &mut Vec<u8>) -> io::Result<()> {
         match tag {
             b'P' => {
-                let (name, rest) = split(body);
-                self.prepared.insert(name.to_vec(), rest.to_vec());
-                self.parse(name, rest, true, out);
+                let (name, statement) = split(body);
+                self.keep(name, statement)?;
+                self.parse(name, statement, true, out)?;
             }
             b'B' => {
-                let (portal, rest) = split(body);
-                let (name, rest) = split(rest);
-                if self.bring(name, out) {
-                    put(out, Some(tag), &[portal, b"\0\0", rest]);
+                let (portal, name) = split(body);
+                let (name, values) = split(name);
+                if self.bring(name, out)? {
+                    put(out, Some(tag), &[portal, b"\0\0", values], rest);
                 } else {
-                    put(out, Some(tag), &[body]);
+                    put(out, Some(tag), &[body], rest);
                 }
             }
             b'D' if body.first() == Some(&b'S') => {
-                if self.bring(split(&body[1..]).0, out) {
-                    put(out, Some(tag), &[b"S\0"]);
+                if self.bring(split(&body[1..]).0, out)? {
+                    put(out, Some(tag), &[b"S\0"], rest);
                 } else {
-                    put(out, Some(tag), &[body]);
+                    put(out, Some(tag), &[body], rest);
                 }
             }
             b'C' if body.first() == Some(&b'S') => {
                 // The server does not know that name, and closing what is not there is no error.
-                self.prepared.remove(split(&body[1..]).0);
-                put(out, Some(tag), &[body]);
+                self.forget(split(&body[1..]).0);
+                put(out, Some(tag), &[body], rest);
             }
             b'S' | b'Q' | b'F' => {
                 // What the unnamed statement is on the connection that is lent next, nobody knows.
                 self.unnamed = None;
+                bounded(self.rounds.len())?;
                 self.rounds.push_back(VecDeque::new());
-                put(out, Some(tag), &[body]);
+                put(out, Some(tag), &[body], rest);
             }
-            _ => put(out, Some(tag), &[body]),
+            _ => put(out, Some(tag), &[body], rest),
         }
+        Ok(())
     }
 
     /// Whether this message of the server is for the client.
@@ -76,6 +103,7 @@ impl Rewriting {
             b'1' => self.rounds.front_mut().and_then(VecDeque::pop_front).unwrap_or(true),
             // After an error the rest of a round trip is skipped, and what was awaited of it.
             b'Z' => {
+                self.is_let_in = true;
                 self.rounds.pop_front();
                 true
             }
@@ -84,37 +112,61 @@ impl Rewriting {
     }
 
     /// Sees to it that the unnamed statement is this one; `false` when it is not one of ours.
-    fn bring(&mut self, name: &[u8], out: &mut Vec<u8>) -> bool {
-        let Some(rest) = self.prepared.get(name) else { return false };
+    fn bring(&mut self, name: &[u8], out: &mut Vec<u8>) -> io::Result<bool> {
+        let Some(statement) = self.prepared.get(name) else { return Ok(false) };
         if self.unnamed.as_deref() != Some(name) {
-            let rest = rest.clone();
-            self.parse(name, &rest, false, out);
+            let statement = statement.clone();
+            self.parse(name, &statement, false, out)?;
         }
-        true
+        Ok(true)
     }
 
-    fn parse(&mut self, name: &[u8], rest: &[u8], awaited: bool, out: &mut Vec<u8>) {
+    fn parse(&mut self, name: &[u8], statement: &[u8], awaited: bool, out: &mut Vec<u8>) -> io::Result<()> {
         self.unnamed = Some(name.to_vec());
         if let Some(round) = self.rounds.back_mut() {
+            bounded(round.len())?;
             round.push_back(awaited);
         }
-        put(out, Some(b'P'), &[b"\0", rest]);
+        put(out, Some(b'P'), &[b"\0", statement], 0);
+        Ok(())
     }
+
+    fn keep(&mut self, name: &[u8], statement: &[u8]) -> io::Result<()> {
+        self.forget(name);
+        self.kept += cost(name, statement);
+        if self.kept > KEPT {
+            let why =
+                format!("{} bytes of prepared statements: {KEPT} is the most of one connection", self.kept);
+            return Err(Refusal::limit(why));
+        }
+        self.prepared.insert(name.to_vec(), statement.to_vec());
+        Ok(())
+    }
+
+    fn forget(&mut self, name: &[u8]) {
+        if let Some(statement) = self.prepared.remove(name) {
+            self.kept -= cost(name, &statement);
+        }
+    }
+}
+
+/// What keeping it takes.
+const fn cost(name: &[u8], statement: &[u8]) -> usize {
+    name.len() + statement.len() + ENTRY
+}
+
+/// Refuses one more of something that the other end has to keep up with.
+fn bounded(awaited: usize) -> io::Result<()> {
+    if awaited < AWAITED {
+        return Ok(());
+    }
+    Err(Refusal::limit(format!("more than {AWAITED} questions that nobody has answered")))
 }
 
 /// What comes before the next zero byte, and what comes after it.
 fn split(bytes: &[u8]) -> (&[u8], &[u8]) {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     (&bytes[..end], bytes.get(end + 1..).unwrap_or_default())
-}
-
-/// Appends a message.
-pub(super) fn put(out: &mut Vec<u8>, tag: Option<u8>, parts: &[&[u8]]) {
-    let length = 4 + parts.iter().map(|part| part.len()).sum::<usize>();
-    out.extend(tag);
-    // A message that is longer was refused when it was read.
-    out.extend(u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
-    parts.iter().for_each(|part| out.extend_from_slice(part));
 }
 
 #[cfg(test)]
@@ -135,7 +187,7 @@ mod tests {
     fn asked(rewriting: &mut Rewriting, asks: &[(u8, &str)]) -> Vec<(char, String)> {
         let mut out = Vec::new();
         for (tag, body) in asks {
-            rewriting.ask(*tag, body.replace('|', "\0").as_bytes(), &mut out);
+            rewriting.ask(*tag, body.replace('|', "\0").as_bytes(), 0, &mut out).expect("little is kept");
         }
         messages(&out)
     }
