@@ -1,5 +1,6 @@
 //! `import`: what is in a file gets into the catalog, all of it or nothing, and what is wrong is named.
 
+mod long;
 mod sessions;
 
 use serde_json::{Value, json};

@@ -2,6 +2,7 @@
 
 mod columns;
 mod read;
+mod records;
 mod refusal;
 mod write;
 

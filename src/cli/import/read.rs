@@ -2,16 +2,19 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use clap::ValueEnum;
-use csv::{ByteRecord, ReaderBuilder};
 use serde_json::{Map, Value};
 
 use super::columns::{Column, Table};
+use super::records::{Field, Records};
 use crate::cli::Failure;
-use crate::cli::lines::{BadLine, Lines};
+use crate::cli::lines::{BadLine, LONGEST, Lines};
+
+/// How much of the name of a column is repeated that nobody has heard of.
+const REPEATED: usize = 100;
 
 /// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -53,11 +56,11 @@ impl Format {
     }
 }
 
-/// Reads all of a file, `-` for standard input. It is held in memory, since rows are sorted, and checked as a whole.
+/// Reads all of a file, `-` for standard input. Its rows are held in memory, since they are sorted, and checked as a whole.
 pub fn read(path: &Path, format: Format, table: &'static Table) -> Result<Rows, Failure> {
     let cannot =
         |error: &dyn std::fmt::Display| Failure::usage(format!("cannot read {}: {error}", path.display()));
-    let mut input: Box<dyn BufRead> = if path == Path::new("-") {
+    let input: Box<dyn BufRead> = if path == Path::new("-") {
         Box::new(BufReader::new(io::stdin()))
     } else {
         Box::new(BufReader::with_capacity(1 << 16, File::open(path).map_err(|error| cannot(&error))?))
@@ -65,9 +68,9 @@ pub fn read(path: &Path, format: Format, table: &'static Table) -> Result<Rows, 
     let mut reading = Reading { table, seen: HashMap::new(), rows: Rows::default() };
     match format {
         Format::Csv => {
-            let mut bytes = Vec::new();
-            input.read_to_end(&mut bytes).map_err(|error| cannot(&error))?;
-            reading.csv(bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes))?;
+            let mut records = Records::new(input);
+            let columns = reading.header(&mut records).map_err(|error| cannot(&error))??;
+            reading.csv(&mut records, &columns).map_err(|error| cannot(&error))?;
         }
         Format::Ndjson => {
             let mut lines = Lines::new(input);
@@ -91,51 +94,72 @@ struct Reading {
 }
 
 impl Reading {
-    fn csv(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        let mut reader = ReaderBuilder::new().flexible(true).from_reader(bytes);
-        let cannot = |error: csv::Error| Failure::usage(format!("the CSV file cannot be read: {error}"));
-        let columns = self.header(reader.byte_headers().map_err(cannot)?)?;
-        let mut record = ByteRecord::new();
-        let mut place = Place { bytes, at: 0, line: 1 };
-        while reader.read_byte_record(&mut record).map_err(cannot)? {
-            let line = place.line_of(record.position().map_or(0, csv::Position::byte));
-            if record.len() != columns.len() {
-                let problem = format!("{} fields where the header has {}", record.len(), columns.len());
-                self.rows.bad.push(BadLine::whole(line, problem));
-                continue;
-            }
+    fn csv(&mut self, records: &mut Records<impl BufRead>, columns: &[&'static Column]) -> io::Result<()> {
+        while let Some(line) = records.next()? {
             let mut fields = Fields { line, values: Map::new(), bad: Vec::new() };
-            for (column, field) in columns.iter().zip(&record) {
-                let read = match std::str::from_utf8(field) {
-                    Ok(text) => column.read_text(text),
-                    Err(_) => Err("not UTF-8".to_owned()),
-                };
-                fields.take(column.name, read);
+            let (mut count, mut is_cut) = (0, false);
+            loop {
+                let Field { bytes, is_last } = records.field()?;
+                is_cut |= bytes.is_none();
+                if let Some(column) = columns.get(count) {
+                    let read = match bytes.map(std::str::from_utf8) {
+                        Some(Ok(text)) => column.read_text(text),
+                        Some(Err(_)) => Err("not UTF-8".to_owned()),
+                        None => Err(too_long()),
+                    };
+                    fields.take(column.name, read);
+                }
+                count += 1;
+                if is_last {
+                    break;
+                }
             }
-            self.keep(fields);
+            if count == columns.len() {
+                self.keep(fields);
+            } else if is_cut && !fields.bad.is_empty() {
+                // It has swallowed what should have been the next ones.
+                self.rows.bad.append(&mut fields.bad);
+            } else {
+                let problem = format!("{count} fields where the header has {}", columns.len());
+                self.rows.bad.push(BadLine::whole(line, problem));
+            }
         }
         Ok(())
     }
 
-    fn header(&self, header: &ByteRecord) -> Result<Vec<&'static Column>, Failure> {
+    /// Reads the columns that the first record names.
+    fn header(
+        &self,
+        records: &mut Records<impl BufRead>,
+    ) -> io::Result<Result<Vec<&'static Column>, Failure>> {
         let mut columns: Vec<&'static Column> = Vec::new();
-        for name in header {
-            let name = String::from_utf8_lossy(name);
-            let name = name.trim();
-            let wrong = |problem: String| Failure::usage(format!("line 1: {name}: {problem}"));
-            let column = self.table.column(name).map_err(wrong)?;
-            if columns.iter().any(|known| known.name == column.name) {
-                return Err(wrong("the column is there twice".to_owned()));
+        let mut is_over = records.next()?.is_none();
+        while !is_over {
+            let Field { bytes, is_last } = records.field()?;
+            is_over = is_last;
+            let name =
+                bytes.map_or_else(|| format!("column {}", columns.len() + 1).into(), String::from_utf8_lossy);
+            let name = name.trim_start_matches('\u{feff}').trim();
+            let wrong = |problem: String| {
+                let name: String = name.chars().take(REPEATED).collect();
+                Ok(Err(Failure::usage(format!("line 1: {name}: {problem}"))))
+            };
+            match self.table.column(name) {
+                _ if bytes.is_none() => return wrong(too_long()),
+                Err(problem) => return wrong(problem),
+                Ok(column) if columns.iter().any(|known| known.name == column.name) => {
+                    return wrong("the column is there twice".to_owned());
+                }
+                Ok(column) => columns.push(column),
             }
-            columns.push(column);
         }
         if columns.iter().all(|column| column.name != self.table.key) {
             let key = self.table.key;
-            return Err(Failure::usage(format!(
+            return Ok(Err(Failure::usage(format!(
                 "line 1: {key}: the column is missing; the first line has to name the columns"
-            )));
+            ))));
         }
-        Ok(columns)
+        Ok(Ok(columns))
     }
 
     fn json(&mut self, line: u64, text: &str) {
@@ -148,7 +172,7 @@ impl Reading {
         for (name, value) in object {
             match self.table.column(&name) {
                 Ok(column) => fields.take(column.name, column.check(value)),
-                Err(problem) => fields.take(&name.chars().take(100).collect::<String>(), Err(problem)),
+                Err(problem) => fields.take(&name.chars().take(REPEATED).collect::<String>(), Err(problem)),
             }
         }
         self.keep(fields);
@@ -177,25 +201,9 @@ impl Reading {
     }
 }
 
-/// Tells lines from offsets: the reader itself counts neither empty lines nor ends like `\r\n` as editors do.
-struct Place<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    line: u64,
-}
-
-impl Place<'_> {
-    /// The line in which the record that was looked for from this offset on begins. Offsets only grow.
-    fn line_of(&mut self, offset: u64) -> u64 {
-        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        while let Some(&byte) = self.bytes.get(self.at)
-            && (self.at < offset || matches!(byte, b'\r' | b'\n'))
-        {
-            self.line += u64::from(byte == b'\n');
-            self.at += 1;
-        }
-        self.line
-    }
+/// What is wrong with a field that is no longer read.
+fn too_long() -> String {
+    format!("longer than {LONGEST} bytes; perhaps a quotation mark is missing at its end")
 }
 
 /// The fields of one line.
