@@ -4,8 +4,9 @@
 //! nothing, or when somebody on the way takes the offer out. So another machine is not reached in plain text unless it is asked
 //! for by its name, and who brings the certificate of an authority has it looked at.
 
+use std::fs::File;
+use std::io::Read;
 use std::net::IpAddr;
-use std::path::Path;
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
@@ -102,6 +103,9 @@ impl Wanted {
 /// What a certificate in a file, or in the environment itself, begins with.
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
 
+/// All public authorities together are a fifth of it.
+const LONGEST_FILE: u64 = 1 << 20;
+
 /// Looks at the files before they are needed: sqlx would take one without a certificate in it for one with none to add, and one
 /// that is not there for a server that is not.
 pub(super) fn check_files(
@@ -133,8 +137,14 @@ fn content(name: &str, value: &str) -> Result<String, UnusableUrl> {
              trusted that this program knows"
         )));
     }
-    let bytes = std::fs::read(Path::new(value)).map_err(|error| {
-        UnusableUrl::because(format!("{name}: that file cannot be read: {}", error.kind()))
-    })?;
+    let mut bytes = Vec::new();
+    File::open(value).and_then(|file| file.take(LONGEST_FILE + 1).read_to_end(&mut bytes)).map_err(
+        |error| UnusableUrl::because(format!("{name}: that file cannot be read: {}", error.kind())),
+    )?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > LONGEST_FILE) {
+        return Err(UnusableUrl::because(format!(
+            "{name}: that file is longer than {LONGEST_FILE} bytes, and so no certificate and no key"
+        )));
+    }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

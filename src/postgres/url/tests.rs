@@ -218,6 +218,17 @@ fn the_certificate_of_an_authority_is_there_to_be_looked_at() {
 
     let empty = file("empty.pem", "nothing\n");
     assert!(refusal(&format!("postgres://db/d?sslrootcert={empty}"), &[]).contains("sslrootcert"));
+    // Nor is a file read that has no end.
+    let long = file("long", &format!("-----BEGIN CERTIFICATE-----{}", " ".repeat(1 << 20)));
+    for (parameter, name) in [
+        ("sslrootcert=LONG", "sslrootcert"),
+        ("sslcert=LONG&sslkey=LONG", "sslcert"),
+        ("sslcert=AUTHORITY&sslkey=LONG", "sslkey"),
+    ] {
+        let parameter = parameter.replace("LONG", &long).replace("AUTHORITY", &authority);
+        let refused = refusal(&format!("postgres://db/d?{parameter}"), &[]);
+        assert!(refused.contains(&format!("{name}: ")) && refused.contains("1048576 bytes"), "{refused}");
+    }
     assert!(refusal(&format!("postgres://db/d?sslcert={authority}"), &[]).contains("sslkey"));
     assert!(matches!(
         options(&format!("postgres://db/d?sslcert={authority}&sslkey={empty}")).get_ssl_mode(),

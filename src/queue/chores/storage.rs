@@ -15,6 +15,8 @@ use crate::schedule::Schedule;
 
 /// The name of our queue among those of `apalis.jobs`, which an application may share.
 pub const QUEUE: &str = "seatkeeper_chores";
+/// No task of ours has a tenth of these bytes.
+const LONGEST_TASK: i32 = 8192;
 /// What is over is kept for this long, for whoever looks into `apalis.jobs`.
 const KEEP: &str = "7 days";
 
@@ -166,7 +168,7 @@ pub async fn try_lock(connection: &mut PgConnection, chore: Schedule) -> sqlx::R
 }
 
 /// Takes rows off the queue that would end every worker that fetches them: an ID that is no ULID, a payload that is
-/// no JSON, a time that is none.
+/// no JSON or longer than any task, a time that is none.
 ///
 /// # Errors
 /// When the database cannot be reached, or refuses.
@@ -174,12 +176,13 @@ pub async fn sweep(pool: &PgPool) -> sqlx::Result<u64> {
     type Waiting = (String, Vec<u8>, bool);
     let rows: Vec<Waiting> = sqlx::query_as(
         "-- chores.waiting
-         select id, job, (run_at >= '1971-01-01' and run_at < '9999-01-01' and metadata::text !~ '=>NULL') is not false
+         select id, case when octet_length(job) <= $2 then job else ''::bytea end, (run_at >= '1971-01-01' and run_at < '9999-01-01' and metadata::text !~ '=>NULL') is not false
          from apalis.jobs
          where job_type = $1 and (status = 'Pending' or (status = 'Failed' and attempts < max_attempts))
          limit 1000",
     )
     .bind(QUEUE)
+    .bind(LONGEST_TASK)
     .fetch_all(pool)
     .await?;
     let bad: Vec<String> = rows

@@ -60,3 +60,17 @@ async fn a_row_that_comes_while_the_worker_runs_is_removed_and_said_so() {
     .await;
     assert_eq!(process.terminate(), Some(0));
 }
+
+#[tokio::test]
+async fn a_row_longer_than_any_task_is_removed_and_not_read() {
+    let db = roll_call_due().await;
+    let long = format!("{{\"chore\": \"{}\"}}", "x".repeat(10_000));
+    put(&db, &format!("{ULID}6"), &long, "clock_timestamp() - interval '1 second'").await;
+    let process = chores_only(&db);
+    let told = process.await_log("is removed");
+    assert!(told.contains(&format!("{ULID}6")), "{told}");
+    called_once(&db).await;
+    let left = format!("select count(*) from apalis.jobs where id = '{ULID}6'");
+    assert_eq!(db.value::<i64>(&left).await, 0);
+    assert_eq!(process.terminate(), Some(0));
+}
