@@ -1,8 +1,8 @@
 //! The question before something that is not easily taken back.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
 
-use super::Failure;
+use super::{Failure, terminal};
 
 /// Says what would be done, and asks whether to go on. Anything but a yes is a no.
 ///
@@ -14,9 +14,8 @@ pub(super) fn may_go_on(what: &str) -> Result<bool, Failure> {
             "{what}; nobody can be asked here: add --yes, or --dry-run to look"
         )));
     }
-    eprint!("{what}. Go on? [y/N] ");
     // A prompt that does not show up is followed by an answer that is no yes.
-    let _ = std::io::stderr().flush();
+    terminal::ask(format_args!("{what}. Go on? [y/N]"));
     let mut answer = String::new();
     std::io::stdin()
         .lock()

@@ -10,6 +10,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 
 use super::Failure;
+use super::terminal::foreign;
 
 /// How long the connections have to close.
 const CLOSES_WITHIN: Duration = Duration::from_secs(5);
@@ -47,15 +48,14 @@ impl Database {
             tracing::warn!("a connection did not close in time, and is left");
         }
         if let Some(embedded) = self.embedded {
-            embedded.stop().await.map_err(|error| Failure::unable(error.to_string()))?;
+            embedded.stop().await?;
         }
         Ok(())
     }
 
     /// Starts the embedded server of a data directory and brings its schema up to date.
     pub async fn embedded(data_dir: &Path, connections: u32) -> Result<Self, Failure> {
-        let unable = |error: &dyn std::fmt::Display| Failure::unable(error.to_string());
-        let embedded = Embedded::start(Options::new(data_dir)).await.map_err(|error| unable(&error))?;
+        let embedded = Embedded::start(Options::new(data_dir)).await?;
         let admin = postgres::pool(embedded.connect_options("postgres"), 1);
         let exists: bool =
             sqlx::query_scalar("select exists (select from pg_database where datname = 'seatkeeper')")
@@ -67,7 +67,7 @@ impl Database {
         admin.close().await;
         let options = embedded.connect_options("seatkeeper").application_name("seatkeeper");
         let pool = postgres::pool_set_up(options, connections);
-        postgres::migrate(&pool).await.map_err(|error| unable(&error))?;
+        postgres::migrate(&pool).await.map_err(|error| Failure::unable(foreign(error).to_string()))?;
         Ok(Self { pool, embedded: Some(embedded) })
     }
 }
@@ -145,7 +145,7 @@ pub fn refusal(error: &sqlx::Error) -> String {
     if let Some(distrust) = postgres::distrust(error) {
         return format!("the server is there, but not trusted: {}; {}", distrust.what, distrust.todo);
     }
-    let words = postgres::describe(error);
+    let words = foreign(postgres::describe(error));
     match ErrorClass::of(error) {
         ErrorClass::Connection => {
             format!(

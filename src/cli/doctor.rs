@@ -5,7 +5,8 @@ use seatkeeper::doctor::{self, Finding, Level};
 use serde_json::json;
 
 use super::database::DatabaseFlags;
-use super::{Exit, Failure, print};
+use super::terminal::{self, Page, foreign, line, print, print_json, print_own};
+use super::{Exit, Failure};
 
 #[derive(Debug, Args)]
 pub struct Doctor {
@@ -32,28 +33,49 @@ impl Doctor {
         let (warnings, problems) = (count(Level::Warning), count(Level::Problem));
         if self.json {
             let report = json!({ "problems": problems, "warnings": warnings, "findings": findings });
-            print(&format!("{report}\n"));
+            print_json(&report)?;
         } else if self.sql {
             let statements = findings.iter().flat_map(|finding| &finding.sql);
-            print(&statements.map(|statement| format!("{statement};\n")).collect::<String>());
+            print_own(&statements.map(|statement| to_be_run(statement)).collect::<String>());
         } else {
-            let lines: String = findings.iter().map(line).collect();
-            print(&format!("{lines}{problems} problems, {warnings} warnings\n"));
+            let mut page = Page::default();
+            findings.iter().for_each(|finding| tell(&mut page, finding));
+            line!(page, "{problems} problems, {warnings} warnings");
+            print(&page);
         }
         Ok(if problems == 0 { Exit::Fine } else { Exit::BadNews })
     }
 }
 
-fn line(finding: &Finding) -> String {
+fn tell(page: &mut Page, finding: &Finding) {
     let level = match finding.level {
         Level::Ok => "ok",
         Level::Warning => "warning",
         Level::Problem => "PROBLEM",
     };
-    let todo = finding.todo.as_ref().map(|todo| format!("\n{:30}-> {todo}", "")).unwrap_or_default();
-    let statements: String =
-        finding.sql.iter().map(|sql| format!("\n{:33}{};", "", shortened(sql))).collect();
-    format!("{level:<8}  {:<18}  {}{todo}{statements}\n", finding.subject, finding.what)
+    line!(page, "{level:<8}  {:<18}  {}", finding.subject, finding.what);
+    if let Some(todo) = &finding.todo {
+        line!(page, "{:30}-> {todo}", "");
+    }
+    for sql in &finding.sql {
+        line!(page, "{:33}{};", "", shortened(sql));
+    }
+}
+
+/// A statement as psql takes it. In one that would have to be changed to be shown, somebody else has named an object: it is left to
+/// them who can see what they do.
+fn to_be_run(statement: &str) -> String {
+    // Our functions have many lines, and nothing of others in them.
+    let is_ours = statement.starts_with("create or replace function ");
+    let lines = if is_ours { statement.lines().collect() } else { vec![statement] };
+    if lines.into_iter().all(terminal::is_plain) {
+        format!("{statement};\n")
+    } else {
+        format!(
+            "-- left out, since it names something in characters that nobody sees (exact in --json): {}\n",
+            foreign(statement)
+        )
+    }
 }
 
 /// A function's statement is as long as the function.

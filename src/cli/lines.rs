@@ -5,6 +5,8 @@ use std::io::{self, BufRead};
 
 use serde::Serialize;
 
+use super::terminal::foreign;
+
 /// The longest line that is read, in bytes. No well-formed one comes near.
 pub const LONGEST: usize = 1 << 20;
 
@@ -23,9 +25,9 @@ impl Display for BadLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: ", self.line)?;
         if let Some(field) = &self.field {
-            write!(f, "{field}: ")?;
+            write!(f, "{}: ", foreign(field))?;
         }
-        f.write_str(&self.problem)
+        foreign(&self.problem).fmt(f)
     }
 }
 

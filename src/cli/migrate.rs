@@ -7,6 +7,7 @@ use serde_json::json;
 use sqlx::migrate::{Migration, Migrator};
 
 use super::database::DatabaseFlags;
+use super::terminal::{Page, foreign, line, print, print_json, print_line, print_own};
 use super::{Exit, Failure};
 
 #[derive(Debug, Args)]
@@ -44,7 +45,7 @@ impl Migrate {
                 let database = database.open(1).await?;
                 let before = (applied(&database.pool).await?, storage::applied(&database.pool).await?);
                 migrate(&database.pool).await.map_err(|error| {
-                    Failure::unable(format!("the schema could not be brought up to date: {error}"))
+                    Failure::unable(format!("the schema could not be brought up to date: {}", foreign(error)))
                 })?;
                 let after = (applied(&database.pool).await?, storage::applied(&database.pool).await?);
                 let new = |before: &[i64], after: &[i64]| {
@@ -52,15 +53,15 @@ impl Migrate {
                 };
                 let (ours, storage) = (new(&before.0, &after.0), new(&before.1, &after.1));
                 if json {
-                    println!("{}", json!({ "applied": ours, "storage_applied": storage }));
+                    print_json(&json!({ "applied": ours, "storage_applied": storage }))?;
                 } else if ours.is_empty() && storage.is_empty() {
-                    println!("nothing to do: the schema is up to date");
+                    print_line("nothing to do: the schema is up to date");
                 } else {
-                    println!(
+                    print_line(format_args!(
                         "applied {} migrations, and {} of the chores' storage; the schema is up to date",
                         ours.len(),
                         storage.len()
-                    );
+                    ));
                 }
                 Ok(Exit::Fine)
             }
@@ -69,24 +70,26 @@ impl Migrate {
                 let ours = rows(&MIGRATOR, &applied(&database.pool).await?);
                 let storage = rows(&storage::migrator(), &storage::applied(&database.pool).await?);
                 if json {
-                    println!("{}", json!({ "migrations": ours, "storage": storage }));
+                    print_json(&json!({ "migrations": ours, "storage": storage }))?;
                 } else {
+                    let mut page = Page::default();
                     for row in ours.iter().chain(&storage) {
                         let state = if row.applied { "applied" } else { "missing" };
-                        println!("{:>4}  {state}  {}", row.version, row.description);
+                        line!(page, "{:>4}  {state}  {}", row.version, row.description);
                     }
+                    print(&page);
                 }
                 Ok(Exit::Fine)
             }
             What::Sql => {
                 let storage = storage::migrator();
                 for migration in MIGRATOR.iter().chain(storage.iter()) {
-                    println!(
-                        "-- {:04} {}\n{}",
+                    print_own(&format!(
+                        "-- {:04} {}\n{}\n",
                         migration.version,
                         migration.description,
                         migration.sql.as_str()
-                    );
+                    ));
                 }
                 Ok(Exit::Fine)
             }

@@ -17,14 +17,20 @@ mod requests;
 mod roles;
 mod rules;
 mod run;
+mod terminal;
 mod words;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use seatkeeper::postgres::embedded::EmbeddedError;
+use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+use self::terminal::{JsonLog, Page, line, log_field, say, say_page};
 
 /// Who reads password files (`~/.pgpass`) and tells of it.
 const PASSWORD_FILE: &str = "sqlx_postgres::options::pgpass";
@@ -48,22 +54,43 @@ pub enum Exit {
 pub struct Failure {
     exit: Exit,
     message: String,
+    /// What belongs to it and has lines of its own: where was looked, the end of a log.
+    more: Vec<String>,
 }
 
 impl Failure {
     /// It could not be done.
     pub fn unable(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Unable, message: message.into() }
+        Self { exit: Exit::Unable, message: message.into(), more: Vec::new() }
     }
 
     /// What was found is bad.
     pub fn bad_news(message: impl Into<String>) -> Self {
-        Self { exit: Exit::BadNews, message: message.into() }
+        Self { exit: Exit::BadNews, message: message.into(), more: Vec::new() }
     }
 
     /// The command line, or a file that it names, was not understood.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Usage, message: message.into() }
+        Self { exit: Exit::Usage, message: message.into(), more: Vec::new() }
+    }
+}
+
+impl Failure {
+    fn tell(&self) {
+        let mut page = Page::default();
+        line!(page, "seatkeeper: {}", self.message);
+        // Set in, so that nothing in it can be taken for a line of ours.
+        self.more.iter().for_each(|text| line!(page, "  {}", text.trim_start()));
+        say_page(&page);
+    }
+}
+
+impl From<EmbeddedError> for Failure {
+    fn from(error: EmbeddedError) -> Self {
+        let text = error.to_string();
+        let mut lines = text.lines().map(str::to_owned);
+        let message = lines.next().unwrap_or_default();
+        Self { exit: Exit::Unable, message, more: lines.collect() }
     }
 }
 
@@ -155,33 +182,24 @@ impl Verb {
     }
 }
 
-/// Prints the result of a verb. Who reads it may stop reading early, as `head` does.
-fn print(text: &str) {
-    use std::io::Write as _;
-    let mut stdout = std::io::stdout().lock();
-    if stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err() {
-        tracing::debug!("nobody reads the output to its end");
-    }
-}
-
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     #[cfg(feature = "failpoints")]
     if let Err(error) = seatkeeper::failpoint::arm_from_environment() {
-        eprintln!("seatkeeper: {error}");
+        say(format_args!("seatkeeper: {error}"));
         return ExitCode::from(Exit::Usage as u8);
     }
     start_log(arguments.log_format, arguments.log.as_deref().unwrap_or(arguments.verb.default_log()));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("seatkeeper: no threads to be had: {error}");
+            say(format_args!("seatkeeper: no threads to be had: {error}"));
             return ExitCode::from(Exit::Unable as u8);
         }
     };
     let exit = runtime.block_on(arguments.verb.execute()).unwrap_or_else(|failure| {
-        eprintln!("seatkeeper: {failure}");
+        failure.tell();
         failure.exit
     });
     // A task that is still waiting for the network must not keep the process from ending.
@@ -194,10 +212,13 @@ fn start_log(format: LogFormat, directives: &str) {
     // A line of a password file that sqlx does not understand is shown by it, password and all.
     let no_passwords =
         filter_fn(|event| event.target() != PASSWORD_FILE || event.fields().field("line").is_none());
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer();
     let log = tracing_subscriber::registry().with(filter).with(no_passwords);
     match format {
-        LogFormat::Pretty => log.with(lines).init(),
-        LogFormat::Json => log.with(lines.json()).init(),
+        LogFormat::Pretty => {
+            let fields = debug_fn(log_field).delimited(" ");
+            log.with(lines.fmt_fields(fields).with_writer(std::io::stderr)).init();
+        }
+        LogFormat::Json => log.with(lines.json().with_writer(|| JsonLog)).init(),
     }
 }

@@ -6,7 +6,8 @@ use seatkeeper_jobs::{Kind, SemesterId};
 use serde_json::json;
 
 use super::database::DatabaseFlags;
-use super::{Exit, Failure, print};
+use super::terminal::{Page, foreign, line, print, print_json};
+use super::{Exit, Failure};
 
 #[derive(Debug, Args)]
 pub struct Pause {
@@ -69,11 +70,12 @@ impl Common {
         Ok(())
     }
 
-    fn report(&self, text: &str, changed: bool, pause: Option<&Paused>) {
+    fn report(&self, page: &Page, changed: bool, pause: Option<&Paused>) -> Result<(), Failure> {
         if self.json {
-            print(&format!("{}\n", json!({ "changed": changed, "pause": pause })));
+            print_json(&json!({ "changed": changed, "pause": pause }))
         } else {
-            print(&format!("{text}\n"));
+            print(page);
+            Ok(())
         }
     }
 }
@@ -92,15 +94,14 @@ impl Pause {
                     error @ ScopeError::UnknownSemester(_) => Failure::unable(error.to_string()),
                 },
             )?;
-        let text = if was_paused {
-            format!(
-                "{scope} was paused before: since {} by {}: {}",
-                pause.since, pause.paused_by, pause.reason
-            )
+        let mut page = Page::default();
+        if was_paused {
+            let (by, reason) = (foreign(&pause.paused_by), foreign(&pause.reason));
+            line!(page, "{scope} was paused before: since {} by {by}: {reason}", pause.since);
         } else {
-            format!("{scope} is paused; producers can still enqueue. `seatkeeper resume` ends it")
-        };
-        self.common.report(&text, !was_paused, Some(&pause));
+            line!(page, "{scope} is paused; producers can still enqueue. `seatkeeper resume` ends it");
+        }
+        self.common.report(&page, !was_paused, Some(&pause))?;
         database.close().await?;
         Ok(Exit::Fine)
     }
@@ -114,22 +115,20 @@ impl Resume {
         let transactions = operate::transactions(database.pool.clone());
         let scope = scope.scope();
         let ended = operate::resume(&transactions, scope, &Operator::new(operator.clone()), reason).await?;
-        let mut text = match &ended {
+        let mut page = Page::default();
+        match &ended {
             Some(pause) => {
-                format!("{scope} goes on; it was paused since {} by {}", pause.since, pause.paused_by)
+                let by = foreign(&pause.paused_by);
+                line!(page, "{scope} goes on; it was paused since {} by {by}", pause.since);
             }
-            None => format!("{scope} was not paused"),
-        };
+            None => line!(page, "{scope} was not paused"),
+        }
         // One scope lies within another: say so, before somebody wonders why nothing moves.
         for pause in operate::pauses(&database.pool).await? {
-            text.push_str(&format!(
-                "\nstill paused: {}, by {}: {}",
-                pause.what(),
-                pause.paused_by,
-                pause.reason
-            ));
+            let (by, reason) = (foreign(&pause.paused_by), foreign(&pause.reason));
+            line!(page, "still paused: {}, by {by}: {reason}", foreign(pause.what()));
         }
-        self.common.report(&text, ended.is_some(), ended.as_ref());
+        self.common.report(&page, ended.is_some(), ended.as_ref())?;
         database.close().await?;
         Ok(Exit::Fine)
     }

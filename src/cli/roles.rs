@@ -5,7 +5,8 @@ use seatkeeper::postgres::{ErrorClass, ROLES, ROLES_SQL, apply_roles};
 use serde_json::json;
 
 use super::database::DatabaseFlags;
-use super::{Exit, Failure, print};
+use super::terminal::{Page, foreign, line, print, print_json, print_own};
+use super::{Exit, Failure};
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("what").args(["print_sql", "apply"]).required(true))]
@@ -27,13 +28,17 @@ impl Roles {
     pub async fn execute(self) -> Result<Exit, Failure> {
         if self.print_sql {
             let sql = format!("begin;\n{ROLES_SQL}commit;\n");
-            print(&if self.json { format!("{}\n", json!({ "sql": sql })) } else { sql });
+            if self.json {
+                print_json(&json!({ "sql": sql }))?;
+            } else {
+                print_own(&sql);
+            }
             return Ok(Exit::Fine);
         }
         // To who may not look at the schema PostgreSQL refuses all of it, and the words below say who may.
         let database = self.database.open_usable_or_hidden(1).await?;
         apply_roles(&database.pool).await.map_err(|error| {
-            let why = seatkeeper::postgres::describe(&error);
+            let why = foreign(seatkeeper::postgres::describe(&error));
             if matches!(ErrorClass::of(&error), ErrorClass::Environment) {
                 Failure::unable(format!(
                     "not allowed: {why}; it takes the owner of the schema with the right to create roles: have \
@@ -45,12 +50,12 @@ impl Roles {
         })?;
         database.close().await?;
         if self.json {
-            print(&format!("{}\n", json!({ "applied": true, "roles": ROLES })));
+            print_json(&json!({ "applied": true, "roles": ROLES }))?;
         } else {
-            print(&format!(
-                "done: {}\ngive them to accounts that log in: create role app login in role seatkeeper_producer\n",
-                ROLES.join(", ")
-            ));
+            let mut page = Page::default();
+            line!(page, "done: {}", ROLES.join(", "));
+            page.line("give them to accounts that log in: create role app login in role seatkeeper_producer");
+            print(&page);
         }
         Ok(Exit::Fine)
     }

@@ -6,7 +6,8 @@ use clap::{Args, Subcommand};
 use seatkeeper::invariants::rules;
 use serde_json::json;
 
-use super::{Exit, Failure, print};
+use super::terminal::{Page, line, print, print_json, print_line, print_own};
+use super::{Exit, Failure};
 
 #[derive(Debug, Args)]
 pub struct Rules {
@@ -46,16 +47,17 @@ impl Rules {
             let there = std::fs::read_to_string(&generate.output).map_err(unable)?;
             let differences = rules::differences(&there, &text);
             if differences.is_empty() {
-                print(&format!("{file} is what the invariants say\n"));
+                print_line(format_args!("{file} is what the invariants say"));
                 return Ok(Exit::Fine);
             }
-            print(&format!(
-                "{file} is not what the invariants say; `seatkeeper rules generate` writes it\n{differences}"
-            ));
+            let mut page = Page::default();
+            line!(page, "{file} is not what the invariants say; `seatkeeper rules generate` writes it");
+            differences.lines().for_each(|difference| page.line(difference));
+            print(&page);
             return Ok(Exit::BadNews);
         }
         if file == "-" {
-            print(&text);
+            print_own(&text);
             return Ok(Exit::Fine);
         }
         if let Some(folder) = generate.output.parent() {
@@ -64,9 +66,9 @@ impl Rules {
         std::fs::write(&generate.output, &text).map_err(unable)?;
         let alerts = text.lines().filter(|line| line.trim_start().starts_with("- alert:")).count();
         if generate.json {
-            print(&format!("{}\n", json!({ "file": file, "alerts": alerts })));
+            print_json(&json!({ "file": file, "alerts": alerts }))?;
         } else {
-            print(&format!("{file}: {alerts} alerts\n"));
+            print_line(format_args!("{file}: {alerts} alerts"));
         }
         Ok(Exit::Fine)
     }

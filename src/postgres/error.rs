@@ -5,6 +5,9 @@ use sqlx::postgres::PgDatabaseError;
 
 use super::distrust;
 
+/// The most characters of a message that are kept.
+const LONGEST: usize = 300;
+
 /// What to do about an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ErrorClass {
@@ -100,14 +103,21 @@ pub fn describe(error: &sqlx::Error) -> String {
         sqlx::Error::Database(database) => {
             let code = database.code().unwrap_or_default();
             let constraint = database.constraint().map(|name| format!(" [{name}]")).unwrap_or_default();
-            let message: String = database.message().chars().take(300).collect();
-            format!("{code}{constraint}: {message}")
+            format!("{code}{constraint}: {}", shortened(database.message()))
         }
         other => {
             let words =
                 distrust(other).map(|distrust| format!("the server is not trusted: {}", distrust.what));
-            words.unwrap_or_else(|| other.to_string()).chars().take(300).collect()
+            shortened(&words.unwrap_or_else(|| other.to_string()))
         }
+    }
+}
+
+/// As much of it as is worth keeping, with a sign where it was cut.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 

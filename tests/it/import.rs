@@ -193,6 +193,12 @@ async fn a_header_that_does_not_fit_is_named() {
         let (exit, _, complaints) = import(&db, "users", CSV, file).await;
         assert_eq!(exit, 2);
         assert!(complaints.contains("line 1: ") && complaints.contains(part), "{part} in {complaints}");
+        let (exit, output, _) =
+            import(&db, "users", &["--format", "csv", "--json", "--keep-going"], file).await;
+        let report: serde_json::Value = serde_json::from_str(&output).unwrap();
+        assert_eq!((exit, &report["written"], &report["added"]), (2, &false.into(), &0.into()));
+        let named = format!("{}: {}", report["bad_lines"][0]["field"], report["bad_lines"][0]["problem"]);
+        assert!(report["bad_lines"][0]["line"] == 1 && named.replace('"', "").contains(part), "{report}");
     }
     let (exit, _, complaints) = import(&db, "users", &[], "user_id\n1\n").await;
     assert_eq!(exit, 2);

@@ -12,6 +12,7 @@ mod doctor;
 mod doors;
 mod embedded;
 mod enqueue_verb;
+mod foreign_text;
 mod freeze;
 mod guarded_writes;
 mod hardening;

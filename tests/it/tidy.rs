@@ -102,6 +102,26 @@ fn only_the_queue_names_apalis_and_only_metrics_spell_their_names() {
     assert!(metrics.is_empty(), "{metrics:#?}");
 }
 
+/// What is printed goes through one place, which escapes it. Texts with lines of their own are those of verbs that print nothing
+/// that others wrote.
+#[test]
+fn the_terminal_is_written_to_in_one_place() {
+    let macros = ["print", "println", "eprint", "eprintln", "dbg"].map(|name| format!("{name}!("));
+    let mut words: Vec<&str> = macros.iter().map(String::as_str).collect();
+    words.extend(["stdout()", "stderr()", "std::io::stdout", "std::io::stderr"]);
+    let in_tests = ["src/decide/properties", "src/cli/terminal.rs"];
+    let printed = spoken(&["src"], &words, |path| in_tests.iter().any(|known| path.starts_with(known)));
+    // The log for people, each field of which was escaped before.
+    let known = "log.with(lines.fmt_fields(fields).with_writer(std::io::stderr)).init();";
+    let printed: Vec<_> = printed.iter().filter(|line| !line.ends_with(known)).collect();
+    assert!(printed.is_empty(), "{printed:#?}");
+    let own = ["bench", "demo", "doctor.rs", "migrate.rs", "roles.rs", "rules.rs", "terminal.rs"];
+    let own = spoken(&["src"], &["print_own"], |path| {
+        own.iter().any(|known| path.starts_with(Path::new("src/cli").join(known)))
+    });
+    assert!(own.is_empty(), "{own:#?}");
+}
+
 #[test]
 fn a_batch_opens_its_transactions_in_one_place() {
     let begins = spoken(

@@ -10,7 +10,8 @@ use serde_json::json;
 
 use super::database::DatabaseFlags;
 use super::progress::progress_bar;
-use super::{Exit, Failure, print};
+use super::terminal::{print, print_json};
+use super::{Exit, Failure};
 
 /// What the exit codes are, and the JSON.
 const AFTER_HELP: &str = "\
@@ -73,9 +74,9 @@ impl Audit {
             let mut report = json!(outcome);
             report["verdict"] = json!(verdict(&outcome));
             report["seconds"] = json!(seconds);
-            print(&format!("{report}\n"));
+            print_json(&report)?;
         } else {
-            print(&report::text(&outcome, seconds, self.show.into()));
+            print(&report::page(&outcome, seconds, self.show.into()));
         }
         Ok(exit(&outcome))
     }

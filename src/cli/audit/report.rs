@@ -1,84 +1,84 @@
 //! The outcome for people, at three in the morning too.
 
-use std::fmt::Write as _;
-
 use seatkeeper::audit::{About, Audit, Finding, NotCovered};
 use serde_json::Value;
 
+use crate::cli::terminal::{Page, foreign, line};
 use crate::cli::words::grouped;
 
-/// The longest that one side of a finding is shown, in characters.
-const LONGEST: usize = 400;
-
-/// The outcome as text, with at most so many findings.
-pub fn text(audit: &Audit, seconds: f64, show: usize) -> String {
-    let mut text = String::new();
-    // Writing to a String cannot fail.
-    let _ = tell(&mut text, audit, seconds, show);
-    text
+/// The outcome, told with at most so many findings.
+pub fn page(audit: &Audit, seconds: f64, show: usize) -> Page {
+    let mut page = Page::default();
+    tell(&mut page, audit, seconds, show);
+    page
 }
 
-fn tell(text: &mut String, audit: &Audit, seconds: f64, show: usize) -> std::fmt::Result {
-    writeln!(
-        text,
+fn tell(page: &mut Page, audit: &Audit, seconds: f64, show: usize) {
+    line!(
+        page,
         "Audit: {} answers, {} changes of the catalog and {} fills worked out again, {seconds:.1} s",
         grouped(audit.answers),
         grouped(audit.changes),
         grouped(audit.fills)
-    )?;
+    );
     if audit.not_covered.is_none() {
-        writeln!(
-            text,
+        line!(
+            page,
             "Compared with what came of it: {} users, {} enrollments, {} bookings, {} of attendance, {} ledger rows",
             grouped(audit.users),
             grouped(audit.enrollments),
             grouped(audit.bookings),
             grouped(audit.attendance),
             grouped(audit.ledger)
-        )?;
+        );
     }
     for finding in audit.findings.iter().take(show) {
-        tell_one(text, finding)?;
+        tell_one(page, finding);
     }
     let more = audit.differing.saturating_sub(show);
     if more > 0 {
-        writeln!(text, "\n  and {} more (--show, --json)", grouped(more))?;
+        page.gap();
+        line!(page, "  and {} more (--show, --json)", grouped(more));
     }
     if let Some(stop) = &audit.not_covered {
-        tell_stop(text, audit, stop)?;
+        tell_stop(page, audit, stop);
     }
+    page.gap();
     match (audit.differing, &audit.not_covered) {
-        (0, None) => writeln!(text, "\nEverything follows."),
-        (0, Some(_)) => writeln!(text, "\nNothing differs so far, and nobody knows about the rest."),
+        (0, None) => page.line("Everything follows."),
+        (0, Some(_)) => page.line("Nothing differs so far, and nobody knows about the rest."),
         (differing, _) => {
             let do_not = if differing == 1 { "1 does" } else { "do" };
             let count = if differing == 1 { String::new() } else { format!("{} ", grouped(differing)) };
-            writeln!(
-                text,
-                "\n{count}{do_not} not follow. Begin with the first: what comes later may follow from it.\n\
-                 To do: keep a copy of the database as it is. `seatkeeper requests show ID` tells the story of a request, and \
+            line!(
+                page,
+                "{count}{do_not} not follow. Begin with the first: what comes later may follow from it."
+            );
+            page.line(
+                "To do: keep a copy of the database as it is. `seatkeeper requests show ID` tells the story of a request, and \
                  `seatkeeper check` whether a guard is missing. A row that was edited by hand is set right by hand, as it is \
                  told above; a balance by a grant_credits request. An answer that no hand has touched is a defect: report it \
-                 with this output."
-            )
+                 with this output.",
+            );
         }
     }
 }
 
-fn tell_one(text: &mut String, finding: &Finding) -> std::fmt::Result {
+fn tell_one(page: &mut Page, finding: &Finding) {
     let what = what(&finding.about);
     let of = finding.came_of.map(|request| format!(" (of request {request})"));
-    writeln!(text, "\n  DIFFERS   {what}{}", of.unwrap_or_default())?;
+    page.gap();
+    line!(page, "  DIFFERS   {what}{}", of.unwrap_or_default());
     if let Some(asked) = &finding.asked {
-        writeln!(text, "  asked     {}", fields(asked))?;
+        line!(page, "  asked     {}", fields(asked));
     }
     let (stored, right) = match finding.about {
         About::Answer { .. } => (answer(&finding.stored), answer(&finding.right)),
         _ => (fields(&finding.stored), fields(&finding.right)),
     };
     let absent = |side: String, words: &str| if side.is_empty() { words.to_owned() } else { side };
-    writeln!(text, "  stored    {}", absent(stored, "nothing: the row is not there"))?;
-    writeln!(text, "  right     {}", absent(right, "nothing: no request made this row"))
+    line!(page, "  stored    {}", absent(stored, "nothing: the row is not there"));
+    line!(page, "  right     {}", absent(right, "nothing: no request made this row"));
 }
 
 fn what(about: &About) -> String {
@@ -135,19 +135,21 @@ fn fields(side: &Value) -> String {
 }
 
 fn short(text: String) -> String {
-    if text.chars().count() <= LONGEST { text } else { text.chars().take(LONGEST).chain(['…']).collect() }
+    foreign(text).to_string()
 }
 
-fn tell_stop(text: &mut String, audit: &Audit, stop: &NotCovered) -> std::fmt::Result {
+fn tell_stop(page: &mut Page, audit: &Audit, stop: &NotCovered) {
+    page.gap();
     match stop.seq {
-        Some(seq) => writeln!(
-            text,
-            "\n  NOT COVERED from number {seq} in the order on: {}\n  \
-             It got through {} answers before that; the rows of the tables were not compared.",
-            stop.why,
-            grouped(audit.answers)
-        ),
-        None => writeln!(text, "\n  NOT COVERED: {}", stop.why),
+        Some(seq) => {
+            line!(page, "  NOT COVERED from number {seq} in the order on: {}", foreign(&stop.why));
+            line!(
+                page,
+                "  It got through {} answers before that; the rows of the tables were not compared.",
+                grouped(audit.answers)
+            );
+        }
+        None => line!(page, "  NOT COVERED: {}", foreign(&stop.why)),
     }
 }
 
@@ -155,7 +157,7 @@ fn tell_stop(text: &mut String, audit: &Audit, stop: &NotCovered) -> std::fmt::R
 mod tests {
     use serde_json::json;
 
-    use super::{LONGEST, answer, fields};
+    use super::{answer, fields};
 
     #[test]
     fn sides_are_told_in_words() {
@@ -169,6 +171,7 @@ mod tests {
         let applied =
             json!({ "outcome": "applied", "reason": null, "result": { "balance": 3 }, "status": "failed" });
         assert_eq!(answer(&applied), "applied, status failed: balance 3");
-        assert_eq!(fields(&json!("x".repeat(LONGEST + 9))).chars().count(), LONGEST + 1);
+        let long = fields(&json!("x".repeat(9_999)));
+        assert!(long.len() < 1_000 && long.ends_with("more characters)"), "{long}");
     }
 }

@@ -26,6 +26,7 @@ use clap::Args;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
+use serde_json::json;
 
 use self::asks::{Load, Scale};
 use self::doors::Door;
@@ -35,6 +36,7 @@ use self::results::{DoorResult, Results};
 use self::server::Server;
 use self::stage::Template;
 use super::progress::progress_bar;
+use super::terminal::{print_json, print_own};
 use super::{Exit, Failure};
 
 #[derive(Debug, Args)]
@@ -70,6 +72,12 @@ pub struct Bench {
 /// The most that one commit answers where `run` is not told otherwise.
 const MOST: usize = 2_000;
 
+/// What is printed in the end.
+enum Told {
+    Json(serde_json::Value),
+    Text(String),
+}
+
 /// Something that is measured in every round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Item {
@@ -91,21 +99,28 @@ impl Bench {
         };
         // Whatever came of it, nothing is left behind.
         let closed = server.close().await;
-        let (text, exit) = outcome?;
+        let (told, exit) = outcome?;
         closed?;
-        super::print(&text);
+        match told {
+            Told::Json(results) => print_json(&results)?,
+            Told::Text(text) => print_own(&text),
+        }
         Ok(exit)
     }
 
     /// What is printed, and how it ends.
-    async fn outcome(&self, server: &Server) -> Result<(String, Exit), Failure> {
+    async fn outcome(&self, server: &Server) -> Result<(Told, Exit), Failure> {
         if self.growth {
             let growth = self.measure_growth(server).await?;
-            return Ok((if self.json { json(&growth)? } else { show::growth(&growth) }, Exit::Fine));
+            return Ok((self.told(&growth, show::growth), Exit::Fine));
         }
         let results = self.measure(server).await?;
         let exit = if results.met() { Exit::Fine } else { Exit::BadNews };
-        Ok((if self.json { json(&results)? } else { show::text(&results) }, exit))
+        Ok((self.told(&results, show::text), exit))
+    }
+
+    fn told<T: serde::Serialize>(&self, results: &T, text: impl FnOnce(&T) -> String) -> Told {
+        if self.json { Told::Json(json!(results)) } else { Told::Text(text(results)) }
     }
 
     async fn measure_growth(&self, server: &Server) -> Result<growth::Growth, Failure> {
@@ -225,11 +240,6 @@ impl Bench {
         }
         Ok(results)
     }
-}
-
-fn json(results: &impl serde::Serialize) -> Result<String, Failure> {
-    let json = serde_json::to_string(results).map_err(|error| Failure::unable(error.to_string()))?;
-    Ok(json + "\n")
 }
 
 /// Measures a door on a database in which everybody has something to ask.

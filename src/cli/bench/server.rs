@@ -38,7 +38,7 @@ impl Server {
         options.settings.push(("shared_preload_libraries".into(), STATEMENTS.into()));
         // Switched on for the databases whose claims are looked at.
         options.settings.push((format!("{STATEMENTS}.track"), "none".into()));
-        let embedded = Embedded::start(options).await.map_err(|error| Failure::unable(error.to_string()))?;
+        let embedded = Embedded::start(options).await?;
         let options = embedded.connect_options("postgres");
         let server = Self::on(options, "seatkeeper_bench".into(), Some(embedded)).await?;
         // Nobody else is on this server: what is there of an earlier measurement was left when it was killed.
@@ -180,7 +180,7 @@ impl Server {
         self.remove_databases().await?;
         self.admin.close().await;
         if let Some(embedded) = self.embedded {
-            embedded.stop().await.map_err(|error| Failure::unable(error.to_string()))?;
+            embedded.stop().await?;
         }
         Ok(())
     }

@@ -11,7 +11,8 @@ use sqlx::PgPool;
 use super::known;
 use super::report::instant;
 use crate::cli::database::DatabaseFlags;
-use crate::cli::{Exit, Failure, ask, print};
+use crate::cli::terminal::{foreign, print_json, print_line, say};
+use crate::cli::{Exit, Failure, ask};
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("which").required(true).args(["invariant", "all_of"]))]
@@ -82,11 +83,12 @@ impl Rows {
         if self.yes || self.all_of.is_none() { Ok(true) } else { ask::may_go_on(what) }
     }
 
-    fn report(&self, json: &Value, text: &str) {
+    fn report(&self, json: &Value, text: &str) -> Result<(), Failure> {
         if self.json {
-            print(&format!("{json}\n"));
+            print_json(json)
         } else {
-            print(&format!("{text}\n"));
+            print_line(text);
+            Ok(())
         }
     }
 }
@@ -113,16 +115,16 @@ impl Accept {
         let mut report = json!({ "action": "accept", "invariant": id, "dry_run": self.rows.dry_run,
                                  "selected": keys.len(), "accepted": 0, "expires_at": expires_at });
         if self.rows.dry_run || keys.is_empty() {
-            self.rows.report(&report, &format!("{count} of {id} would be accepted {until}"));
+            self.rows.report(&report, &format!("{count} of {id} would be accepted {until}"))?;
         } else if self.rows.may_go_on(&format!("{count} of {id} will be accepted {until}"))? {
             let operator = Operator::new(self.rows.operator.clone());
             let acceptance = Acceptance { operator: &operator, reason: &self.rows.reason, expires_at };
             let (done, action) = baseline::accept(&database.pool, invariant, &keys, &acceptance).await?;
             report["accepted"] = json!(done);
             report["operator_actions"] = json!([action]);
-            self.rows.report(&report, &format!("{} of {id} accepted {until}", rows(done)));
+            self.rows.report(&report, &format!("{} of {id} accepted {until}", rows(done)))?;
         } else {
-            eprintln!("nothing was changed");
+            say("nothing was changed");
         }
         database.close().await?;
         Ok(Exit::Fine)
@@ -143,7 +145,8 @@ impl Accept {
             None => Ok(keys),
             Some(key) => Err(Failure::unable(format!(
                 "{} does not offend against {} now; nothing was accepted. If that is meant: --force",
-                key, invariant.id
+                foreign(key),
+                invariant.id
             ))),
         }
     }
@@ -178,7 +181,8 @@ impl Unaccept {
             .collect();
         if let Some(key) = keys.iter().flatten().find(|key| !accepted.contains(key)) {
             return Err(Failure::unable(format!(
-                "{key} of {} is not accepted; nothing was changed",
+                "{} of {} is not accepted; nothing was changed",
+                foreign(key),
                 invariant.id
             )));
         }
@@ -186,7 +190,7 @@ impl Unaccept {
         let mut report = json!({ "action": "unaccept", "invariant": id, "dry_run": self.rows.dry_run,
                                  "selected": accepted.len(), "unaccepted": 0 });
         if self.rows.dry_run || accepted.is_empty() {
-            self.rows.report(&report, &format!("{count} of {id} would count again"));
+            self.rows.report(&report, &format!("{count} of {id} would count again"))?;
         } else if self.rows.may_go_on(&format!("{count} of {id} will count again"))? {
             let operator = Operator::new(self.rows.operator.clone());
             let (gone, action) =
@@ -195,9 +199,9 @@ impl Unaccept {
             report["unaccepted"] = json!(gone.len());
             report["operator_actions"] = json!(action.into_iter().collect::<Vec<_>>());
             let verb = if gone.len() == 1 { "counts" } else { "count" };
-            self.rows.report(&report, &format!("{} of {id} {verb} again", rows(gone.len())));
+            self.rows.report(&report, &format!("{} of {id} {verb} again", rows(gone.len())))?;
         } else {
-            eprintln!("nothing was changed");
+            say("nothing was changed");
         }
         database.close().await?;
         Ok(Exit::Fine)

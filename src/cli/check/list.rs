@@ -1,14 +1,13 @@
 //! `check list` and `check baseline`.
 
-use std::fmt::Write as _;
-
 use clap::Args;
 use seatkeeper::invariants::{baseline, catalogue};
 use serde_json::json;
 
 use super::report::instant;
 use crate::cli::database::DatabaseFlags;
-use crate::cli::{Exit, Failure, print};
+use crate::cli::terminal::{Page, foreign, line, print, print_json};
+use crate::cli::{Exit, Failure};
 
 /// Needs no database: the invariants are part of the program.
 #[derive(Debug, Args)]
@@ -32,10 +31,10 @@ impl List {
                     })
                 })
                 .collect();
-            print(&format!("{}\n", json!(all)));
+            print_json(&all)?;
             return Ok(Exit::Fine);
         }
-        let mut text = String::new();
+        let mut page = Page::default();
         for each in catalogue() {
             let held = match &each.unguarded {
                 Some(why) => format!("no guard: {why}"),
@@ -45,17 +44,11 @@ impl List {
                 0 => String::new(),
                 above => format!(", alert above {above}"),
             };
-            // Writing to a String cannot fail.
-            let _ = writeln!(
-                text,
-                "{:<8}  {}{above}\n          {}\n          key {}; {held}",
-                each.id,
-                each.severity.as_str(),
-                each.summary,
-                each.key.join(", ")
-            );
+            line!(page, "{:<8}  {}{above}", each.id, each.severity.as_str());
+            line!(page, "          {}", each.summary);
+            line!(page, "          key {}; {held}", each.key.join(", "));
         }
-        print(&text);
+        print(&page);
         Ok(Exit::Fine)
     }
 }
@@ -75,28 +68,28 @@ impl Baseline {
         let accepted = baseline::list(&database.pool).await?;
         database.close().await?;
         if self.json {
-            print(&format!("{}\n", json!(accepted)));
+            print_json(&accepted)?;
             return Ok(Exit::Fine);
         }
-        let mut text = String::new();
+        let mut page = Page::default();
         for each in &accepted {
             let until = match each.expires_at {
                 None => "for good".to_owned(),
                 Some(at) if each.is_expired => format!("EXPIRED {}", instant(at)),
                 Some(at) => format!("until {}", instant(at)),
             };
-            let _ = writeln!(
-                text,
+            line!(
+                page,
                 "{:<8}  {}  {until}; by {} on {}: {}",
-                each.invariant,
-                each.key,
-                each.accepted_by,
+                foreign(&each.invariant),
+                foreign(&each.key),
+                foreign(&each.accepted_by),
                 instant(each.accepted_at),
-                each.reason
+                foreign(&each.reason)
             );
         }
-        let _ = writeln!(text, "{} accepted", accepted.len());
-        print(&text);
+        line!(page, "{} accepted", accepted.len());
+        print(&page);
         Ok(Exit::Fine)
     }
 }

@@ -11,7 +11,8 @@ use seatkeeper::invariants::{Invariant, Run, Selection, Status, Trigger, call_th
 use serde_json::json;
 
 use super::database::{DatabaseFlags, refusal};
-use super::{Exit, Failure, print};
+use super::terminal::{print, print_json};
+use super::{Exit, Failure};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -90,13 +91,13 @@ impl Now {
                 let known = result["invariant"].as_str().and_then(invariant);
                 result["alert_above"] = json!(known.map(|invariant| invariant.alert_above));
             }
-            print(&format!("{report}\n"));
+            print_json(&report)?;
         } else {
             // Only a hint for whoever repairs; the run is what counts.
             let mut connection = database.pool.acquire().await?;
             let troubles = guards::troubles(&mut connection).await.ok();
             drop(connection);
-            print(&report::text(&run, troubles.as_deref()));
+            print(&report::page(&run, troubles.as_deref()));
         }
         database.close().await?;
         Ok(exit(&run, self.strict))

@@ -41,6 +41,7 @@ use self::script::Script;
 use self::stage::Stage;
 use self::waiting::{await_answers, await_fills, spinner};
 use super::run::stop_on_signal;
+use super::terminal::{foreign, print_json, print_own};
 use super::{Exit, Failure};
 
 /// Workers in this process.
@@ -122,7 +123,7 @@ struct Hold {
 impl Demo {
     pub async fn execute(self) -> Result<Exit, Failure> {
         let shutdown = stop_on_signal()?;
-        let waiting = spinner(format!("starting PostgreSQL in {}", self.data_dir.display()));
+        let waiting = spinner(format!("starting PostgreSQL in {}", foreign(self.data_dir.display())));
         let connections = u32::from(WORKERS) * 2 + 6;
         let stage = shutdown.run_until_cancelled(Stage::build(&self.data_dir, connections)).await;
         waiting.finish_and_clear();
@@ -261,13 +262,11 @@ impl Demo {
 
     fn print(&self, story: &Story) -> Result<(), Failure> {
         if self.json {
-            let json = serde_json::to_string(story).map_err(|error| Failure::unable(error.to_string()))?;
-            super::print(&format!("{json}\n"));
-            return Ok(());
+            return print_json(story);
         }
-        super::print(&show::text(story));
+        print_own(&show::text(story));
         if let Some(hold) = &story.hold {
-            super::print(&format!(
+            print_own(&format!(
                 "\nIt stays up until Ctrl-C. Where to look:\n  metrics   {}\n  database  {}\n  for example: select * \
                  from seatkeeper.requests order by answer_seq limit 20\n",
                 hold.metrics, hold.psql

@@ -6,6 +6,7 @@ use super::Story;
 use super::naive::Naive;
 use super::plan::{EVENING, MORNING, NOON};
 use super::sessions::Bookings;
+use crate::cli::terminal::foreign;
 use crate::cli::words::grouped;
 
 /// The whole story as text, ready to print.
@@ -92,7 +93,7 @@ fn tell(text: &mut String, story: &Story) -> std::fmt::Result {
     if let Some(naive) = &story.naive {
         tell_naive(text, naive)?;
     }
-    writeln!(text, "\n(seed {}, PostgreSQL {}, {})", story.seed, story.postgres, story.data_dir)
+    writeln!(text, "\n(seed {}, PostgreSQL {}, {})", story.seed, story.postgres, foreign(&story.data_dir))
 }
 
 fn tell_sessions(text: &mut String, bookings: &Bookings) -> std::fmt::Result {

@@ -27,7 +27,7 @@ impl Stage {
     pub async fn build(data_dir: &Path, connections: u32) -> Result<Self, Failure> {
         let mut options = Options::new(data_dir);
         options.settings.push(("max_connections".into(), MAX_CONNECTIONS.to_string()));
-        let server = Embedded::start(options).await.map_err(|error| Failure::unable(error.to_string()))?;
+        let server = Embedded::start(options).await?;
         let admin = postgres::pool(server.connect_options("postgres"), 1);
         sqlx::query("drop database if exists seatkeeper_demo with (force)").execute(&admin).await?;
         sqlx::query("create database seatkeeper_demo").execute(&admin).await?;
@@ -95,7 +95,7 @@ impl Stage {
     /// Lets everybody go and stops the server; the database stays until the next demo.
     pub async fn close(self) -> Result<(), Failure> {
         self.pool.close().await;
-        self.server.stop().await.map_err(|error| Failure::unable(error.to_string()))
+        Ok(self.server.stop().await?)
     }
 }
 

@@ -12,8 +12,9 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::send::{CHUNK, Numbered, Sent, send};
+use crate::cli::Failure;
 use crate::cli::lines::{BadLine, Lines};
-use crate::cli::{Failure, print};
+use crate::cli::terminal::{Page, print, print_json, say};
 
 /// What can be read once only is checked as a whole up to here, since it has to be remembered meanwhile.
 pub const MOST_REMEMBERED: usize = 500_000;
@@ -175,7 +176,7 @@ impl Source<'_> {
     }
 
     fn note_bad(&self, bad: BadLine, outcome: &mut Outcome, bar: &ProgressBar) {
-        bar.suspend(|| eprintln!("{bad}"));
+        bar.suspend(|| say(&bad));
         outcome.bad += 1;
         if outcome.bad_lines.len() < REPEATED {
             outcome.bad_lines.push(bad);
@@ -196,9 +197,9 @@ impl Source<'_> {
         }
         for (line, request_id) in sent.conflicts {
             bar.suspend(|| {
-                eprintln!(
+                say(format_args!(
                     "line {line}: request {request_id} was asked before, with another kind or payload (RC409)"
-                );
+                ));
             });
             outcome.conflicts += 1;
             if outcome.conflicting.len() < REPEATED {
@@ -211,10 +212,9 @@ impl Source<'_> {
 
 impl Outcome {
     /// Prints what came of it.
-    pub fn print(&self, json: bool, answered: Option<&super::receipts::Answered>) {
+    pub fn print(&self, json: bool, answered: Option<&super::receipts::Answered>) -> Result<(), Failure> {
         if json {
-            print(&format!("{}\n", json!({ "summary": self, "answered": answered })));
-            return;
+            return print_json(&json!({ "summary": self, "answered": answered }));
         }
         let mut text =
             format!("{} requests are in: {} new, {} sent before", self.requests, self.new, self.duplicates);
@@ -223,6 +223,8 @@ impl Outcome {
                 text.push_str(&format!("; {count} {what}"));
             }
         }
+        let mut page = Page::default();
+        page.line(text);
         if let Some(answered) = answered {
             let figures = [
                 (answered.applied, "applied"),
@@ -235,9 +237,10 @@ impl Outcome {
             let figures = figures.iter().filter(|(count, _)| *count > 0);
             let figures: Vec<String> = figures.map(|(count, what)| format!("{count} {what}")).collect();
             if !figures.is_empty() {
-                text.push_str(&format!("\n{}", figures.join(", ")));
+                page.line(figures.join(", "));
             }
         }
-        print(&(text + "\n"));
+        print(&page);
+        Ok(())
     }
 }

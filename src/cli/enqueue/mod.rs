@@ -14,11 +14,12 @@ use sqlx::PgPool;
 
 use self::file::Source;
 use self::one::One;
-use self::receipts::{Answered, await_all, line};
+use self::receipts::{Answered, await_all, print_receipt};
 use self::send::send;
 use super::database::DatabaseFlags;
 use super::progress::progress_bar;
-use super::{Exit, Failure, print};
+use super::terminal::{foreign, say};
+use super::{Exit, Failure};
 
 #[derive(Debug, Args)]
 pub struct Enqueue {
@@ -66,18 +67,18 @@ impl Enqueue {
         let id = request.request_id();
         let sent = send(pool, vec![(1, request)]).await?;
         if !sent.conflicts.is_empty() {
-            eprintln!(
+            say(format_args!(
                 "seatkeeper: request {id} was asked before, with another kind or payload (RC409); a new request needs \
                  a new ID"
-            );
+            ));
             return Ok(Exit::BadNews);
         }
         if let Some(bad) = sent.bad.first() {
             let field = bad.field.as_deref().unwrap_or("request");
-            return Err(Failure::unable(format!("{field}: {}", bad.problem)));
+            return Err(Failure::unable(format!("{}: {}", foreign(field), bad.problem)));
         }
         if !self.wait {
-            sent.receipts.iter().for_each(|receipt| print(&line(receipt, self.json)));
+            sent.receipts.iter().try_for_each(|receipt| print_receipt(receipt, self.json))?;
             return Ok(Exit::Fine);
         }
         let answered = await_all(pool, vec![id], self.timeout, self.json, &ProgressBar::hidden()).await?;
@@ -91,7 +92,7 @@ impl Enqueue {
         bar.finish_and_clear();
         let mut outcome = outcome?;
         if outcome.bad > 0 && !self.keep_going {
-            outcome.print(self.json, None);
+            outcome.print(self.json, None)?;
             return Err(Failure::usage(format!(
                 "{} bad lines: nothing was sent. Correct them, or send what is good with --keep-going",
                 outcome.bad
@@ -106,7 +107,7 @@ impl Enqueue {
         } else {
             None
         };
-        outcome.print(self.json, answered.as_ref());
+        outcome.print(self.json, answered.as_ref())?;
         if outcome.bad > 0 {
             return Err(Failure::usage(format!("{} bad lines were not sent", outcome.bad)));
         }

@@ -11,7 +11,8 @@ use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::cli::{Failure, print};
+use crate::cli::Failure;
+use crate::cli::terminal::{print_json, print_line, say};
 
 /// Receipts that are asked for at a time.
 const CHUNK: usize = 500;
@@ -48,10 +49,10 @@ impl Answered {
     }
 }
 
-/// A receipt in a line, for people or as JSON.
-pub fn line(receipt: &Receipt, json: bool) -> String {
+/// Prints a receipt in a line, for people or as JSON.
+pub fn print_receipt(receipt: &Receipt, json: bool) -> Result<(), Failure> {
     if json {
-        return serde_json::to_string(receipt).unwrap_or_default() + "\n";
+        return print_json(receipt);
     }
     let answer = receipt.outcome.map_or_else(|| receipt.status.to_string(), |outcome| outcome.to_string());
     let mut line = format!("{}  {:<17}  {answer}", receipt.request_id, receipt.kind.as_str());
@@ -64,7 +65,8 @@ pub fn line(receipt: &Receipt, json: bool) -> String {
     if receipt.duplicate {
         line.push_str("  (sent before)");
     }
-    line + "\n"
+    print_line(line);
+    Ok(())
 }
 
 /// Waits for the receipts of these requests and prints each as it comes; at most until `timeout` has passed.
@@ -100,12 +102,12 @@ pub async fn await_all(
         for lost in asked.iter().filter(|id| !there(**id)) {
             answered.gone += 1;
             done.insert(*lost);
-            bar.suspend(|| eprintln!("seatkeeper: request {lost} is gone from the database"));
+            bar.suspend(|| say(format_args!("seatkeeper: request {lost} is gone from the database")));
         }
         for receipt in receipts.iter().filter(|receipt| receipt.status.is_final()) {
             answered.count(receipt);
             done.insert(receipt.request_id);
-            bar.suspend(|| print(&line(receipt, json)));
+            bar.suspend(|| print_receipt(receipt, json))?;
         }
         bar.inc(done.len().try_into().unwrap_or_default());
         fruitless = if done.is_empty() { fruitless + asked.len() } else { 0 };

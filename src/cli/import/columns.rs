@@ -4,6 +4,8 @@ use chrono::{DateTime, Utc};
 use clap::ValueEnum;
 use serde_json::Value;
 
+use crate::cli::terminal::cut;
+
 /// What is imported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum What {
@@ -198,8 +200,7 @@ impl Column {
         if fits {
             return Ok(value);
         }
-        let shown: String = value.to_string().chars().take(60).collect();
-        Err(format!("{shown}: {} is due", self.due()))
+        Err(format!("{}: {} is due", cut(&value.to_string(), 60), self.due()))
     }
 
     fn due(&self) -> String {

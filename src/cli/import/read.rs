@@ -12,9 +12,10 @@ use super::columns::{Column, Table};
 use super::records::{Field, Records};
 use crate::cli::Failure;
 use crate::cli::lines::{BadLine, LONGEST, Lines};
+use crate::cli::terminal::cut;
 
-/// How much of the name of a column is repeated that nobody has heard of.
-const REPEATED: usize = 100;
+/// The most characters that are repeated of a name that no column has.
+const LONGEST_NAME: usize = 100;
 
 /// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -34,8 +35,10 @@ pub struct Row {
 }
 
 /// A file, read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Rows {
+    /// Whether the names of the columns are all right. If not, nothing was read.
+    pub has_header: bool,
     /// Ascending by key, each key once.
     pub rows: Vec<Row>,
     pub bad: Vec<BadLine>,
@@ -65,12 +68,18 @@ pub fn read(path: &Path, format: Format, table: &'static Table) -> Result<Rows, 
     } else {
         Box::new(BufReader::with_capacity(1 << 16, File::open(path).map_err(|error| cannot(&error))?))
     };
-    let mut reading = Reading { table, seen: HashMap::new(), rows: Rows::default() };
+    let mut reading = Reading {
+        table,
+        seen: HashMap::new(),
+        rows: Rows { has_header: true, rows: Vec::new(), bad: Vec::new() },
+    };
     match format {
         Format::Csv => {
             let mut records = Records::new(input);
-            let columns = reading.header(&mut records).map_err(|error| cannot(&error))??;
-            reading.csv(&mut records, &columns).map_err(|error| cannot(&error))?;
+            match reading.header(&mut records).map_err(|error| cannot(&error))? {
+                Some(columns) => reading.csv(&mut records, &columns).map_err(|error| cannot(&error))?,
+                None => reading.rows.has_header = false,
+            }
         }
         Format::Ndjson => {
             let mut lines = Lines::new(input);
@@ -127,39 +136,47 @@ impl Reading {
         Ok(())
     }
 
-    /// Reads the columns that the first record names.
-    fn header(
-        &self,
-        records: &mut Records<impl BufRead>,
-    ) -> io::Result<Result<Vec<&'static Column>, Failure>> {
+    /// Reads the columns that the first record names; `None` when something is wrong with their names: then nobody knows what the lines
+    /// mean.
+    fn header(&mut self, records: &mut Records<impl BufRead>) -> io::Result<Option<Vec<&'static Column>>> {
         let mut columns: Vec<&'static Column> = Vec::new();
+        let mut wrong = |name: &str, problem: String| {
+            let field = Some(cut(name, LONGEST_NAME).into_owned());
+            self.rows.bad.push(BadLine { line: 1, field, problem });
+        };
+        let mut is_good = true;
         let mut is_over = records.next()?.is_none();
+        let mut number = 0;
         while !is_over {
             let Field { bytes, is_last } = records.field()?;
             is_over = is_last;
-            let name =
-                bytes.map_or_else(|| format!("column {}", columns.len() + 1).into(), String::from_utf8_lossy);
-            let name = name.trim_start_matches('\u{feff}').trim();
-            let wrong = |problem: String| {
-                let name: String = name.chars().take(REPEATED).collect();
-                Ok(Err(Failure::usage(format!("line 1: {name}: {problem}"))))
+            number += 1;
+            let Some(bytes) = bytes else {
+                wrong(&format!("column {number}"), too_long());
+                is_good = false;
+                continue;
             };
-            match self.table.column(name) {
-                _ if bytes.is_none() => return wrong(too_long()),
-                Err(problem) => return wrong(problem),
+            let name = String::from_utf8_lossy(bytes);
+            let name = name.trim_start_matches('\u{feff}').trim();
+            let problem = match self.table.column(name) {
                 Ok(column) if columns.iter().any(|known| known.name == column.name) => {
-                    return wrong("the column is there twice".to_owned());
+                    "the column is there twice".to_owned()
                 }
-                Ok(column) => columns.push(column),
-            }
+                Ok(column) => {
+                    columns.push(column);
+                    continue;
+                }
+                Err(problem) => problem,
+            };
+            wrong(name, problem);
+            is_good = false;
         }
-        if columns.iter().all(|column| column.name != self.table.key) {
-            let key = self.table.key;
-            return Ok(Err(Failure::usage(format!(
-                "line 1: {key}: the column is missing; the first line has to name the columns"
-            ))));
+        let key = self.table.key;
+        if columns.iter().all(|column| column.name != key) {
+            wrong(key, "the column is missing; the first line has to name the columns".to_owned());
+            is_good = false;
         }
-        Ok(Ok(columns))
+        Ok(is_good.then_some(columns))
     }
 
     fn json(&mut self, line: u64, text: &str) {
@@ -172,7 +189,7 @@ impl Reading {
         for (name, value) in object {
             match self.table.column(&name) {
                 Ok(column) => fields.take(column.name, column.check(value)),
-                Err(problem) => fields.take(&name.chars().take(REPEATED).collect::<String>(), Err(problem)),
+                Err(problem) => fields.take(&cut(&name, LONGEST_NAME), Err(problem)),
             }
         }
         self.keep(fields);

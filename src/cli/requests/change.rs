@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::FilterFlags;
 use crate::cli::database::DatabaseFlags;
-use crate::cli::{Exit, Failure, ask, print};
+use crate::cli::terminal::{foreign, print_json, print_line, say};
+use crate::cli::{Exit, Failure, ask};
 
 /// From here on a progress bar is worth its while.
 const LONG: usize = 5_000;
@@ -106,9 +107,9 @@ impl Common {
             )));
         }
         let exit = if self.dry_run || selection.count() == 0 {
-            self.report(change, &selection, &others, &operate::Progress::default())
+            self.report(change, &selection, &others, &operate::Progress::default())?
         } else if !by_id && !self.yes && !may_go_on(change, &selection)? {
-            eprintln!("nothing was changed");
+            say("nothing was changed");
             Exit::Fine
         } else {
             let bar = bar(selection.count());
@@ -126,10 +127,10 @@ impl Common {
                 Failure::unable(format!(
                     "the database refused, or went away: {}; what was changed before is recorded, \
                      and the same command finds what is left",
-                    seatkeeper::postgres::describe(&error)
+                    foreign(seatkeeper::postgres::describe(&error))
                 ))
             })?;
-            self.report(change, &selection, &others, &progress)
+            self.report(change, &selection, &others, &progress)?
         };
         database.close().await?;
         Ok(exit)
@@ -141,7 +142,7 @@ impl Common {
         selection: &Selection,
         others: &[Other],
         progress: &operate::Progress,
-    ) -> Exit {
+    ) -> Result<Exit, Failure> {
         if self.json {
             let mut left_alone: Vec<_> = others
                 .iter()
@@ -161,25 +162,31 @@ impl Common {
                 "left_alone": left_alone,
                 "operator_actions": progress.actions,
             });
-            print(&format!("{report}\n"));
+            print_json(&report)?;
         } else {
             for other in others {
                 let status = other.status.as_deref().unwrap_or("unknown");
-                eprintln!("{} is {status}, not {}: left alone", other.request_id, change.from().as_str());
+                let status = foreign(status);
+                say(format_args!(
+                    "{} is {status}, not {}: left alone",
+                    other.request_id,
+                    change.from().as_str()
+                ));
             }
             for id in progress.left_alone.iter().take(20) {
-                eprintln!("{id} changed meanwhile: left alone");
+                say(format_args!("{id} changed meanwhile: left alone"));
             }
             if progress.left_alone.len() > 20 {
-                eprintln!("and {} more changed meanwhile: left alone", progress.left_alone.len() - 20);
+                let more = progress.left_alone.len() - 20;
+                say(format_args!("and {more} more changed meanwhile: left alone"));
             }
             if self.dry_run {
-                print(&format!("{} would be {}\n", number(selection.count()), done(change)));
+                print_line(format_args!("{} would be {}", number(selection.count()), done(change)));
             } else {
-                print(&format!("{} {}\n", number(progress.changed), done(change)));
+                print_line(format_args!("{} {}", number(progress.changed), done(change)));
             }
         }
-        if others.is_empty() && progress.left_alone.is_empty() { Exit::Fine } else { Exit::BadNews }
+        Ok(if others.is_empty() && progress.left_alone.is_empty() { Exit::Fine } else { Exit::BadNews })
     }
 }
 

@@ -1,14 +1,13 @@
 //! `requests list`.
 
-use std::fmt::Write as _;
-
 use clap::Args;
 use seatkeeper::operate::{self, Filter, Listed};
 use seatkeeper_jobs::{Outcome, Reason, Status};
 
 use super::FilterFlags;
 use crate::cli::database::DatabaseFlags;
-use crate::cli::{Exit, Failure, print};
+use crate::cli::terminal::{Page, foreign, line, print, print_json, print_line, say};
+use crate::cli::{Exit, Failure};
 
 #[derive(Debug, Args)]
 pub struct List {
@@ -54,29 +53,31 @@ impl List {
         listed.truncate(shown);
 
         if self.json {
-            let mut text = String::new();
-            for request in &listed {
-                let line = serde_json::to_string(request).map_err(|e| Failure::unable(e.to_string()))?;
-                text.push_str(&line);
-                text.push('\n');
-            }
-            print(&text);
+            listed.iter().try_for_each(print_json)?;
         } else if listed.is_empty() {
-            print("no such requests\n");
+            print_line("no such requests");
         } else {
             print(&table(&listed));
         }
         if has_more && let Some(last) = listed.last() {
-            eprintln!("there are more: go on with --before {}", last.seq);
+            say(format_args!("there are more: go on with --before {}", last.seq));
         }
         Ok(Exit::Fine)
     }
 }
 
-fn table(listed: &[Listed]) -> String {
-    let mut text = format!(
-        "{:>10}  {:<36}  {:<17}  {:<19}  {:>10}  {:>10}  {:<20}  reason\n",
-        "seq", "request", "kind", "status", "user", "semester", "arrived"
+fn table(listed: &[Listed]) -> Page {
+    let mut page = Page::default();
+    line!(
+        page,
+        "{:>10}  {:<36}  {:<17}  {:<19}  {:>10}  {:>10}  {:<20}  reason",
+        "seq",
+        "request",
+        "kind",
+        "status",
+        "user",
+        "semester",
+        "arrived"
     );
     for request in listed {
         let status = match (&request.outcome, &request.hold) {
@@ -85,19 +86,18 @@ fn table(listed: &[Listed]) -> String {
             (None, None) => request.status.clone(),
         };
         let id = |id: Option<i64>| id.map_or_else(|| "-".to_owned(), |id| id.to_string());
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
+        line!(
+            page,
             "{:>10}  {}  {:<17}  {:<19}  {:>10}  {:>10}  {:<20}  {}",
             request.seq,
             request.request_id,
-            request.kind,
-            status,
+            foreign(&request.kind),
+            foreign(status),
             id(request.user_id),
             id(request.semester_id),
             request.enqueued_at.format("%Y-%m-%dT%H:%M:%SZ"),
-            request.reason.as_deref().or(request.last_error.as_deref()).unwrap_or("-")
+            foreign(request.reason.as_deref().or(request.last_error.as_deref()).unwrap_or("-"))
         );
     }
-    text
+    page
 }

@@ -3,6 +3,7 @@
 use seatkeeper::operate::{BookingNow, KeptBy, SessionNow, Story};
 
 use super::show::{Lines, at, for_resume};
+use crate::cli::terminal::foreign;
 
 /// Adds the session and the booking as they are now, and what keeps the booking waiting.
 pub fn tell(lines: &mut Lines, story: &Story) {
@@ -131,7 +132,8 @@ fn fill_pending(session: &SessionNow) -> String {
     match (&session.fill_last_error, session.fill_retry_at.map(at)) {
         (Some(error), Some(then)) => {
             format!(
-                "for the session to be filled, marked since {since}, tried again at {then} after: {error}"
+                "for the session to be filled, marked since {since}, tried again at {then} after: {}",
+                foreign(error)
             )
         }
         _ => format!(

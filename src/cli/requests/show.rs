@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::place;
 use crate::cli::database::DatabaseFlags;
-use crate::cli::{Exit, Failure, print};
+use crate::cli::terminal::{Page, foreign, line, print, print_json};
+use crate::cli::{Exit, Failure};
 
 #[derive(Debug, Args)]
 pub struct Show {
@@ -34,8 +35,7 @@ impl Show {
             )));
         };
         if self.json {
-            let text = serde_json::to_string(&story).map_err(|error| Failure::unable(error.to_string()))?;
-            print(&format!("{text}\n"));
+            print_json(&story)?;
         } else {
             print(&tell(&story));
         }
@@ -44,12 +44,12 @@ impl Show {
 }
 
 /// The story in lines of a label and what there is to say.
-pub(super) struct Lines(String);
+#[derive(Default)]
+pub(super) struct Lines(Page);
 
 impl Lines {
     pub(super) fn add(&mut self, label: &str, what: impl std::fmt::Display) {
-        // Writing to a String cannot fail.
-        let _ = writeln!(self.0, "{label:<12}{what}");
+        line!(self.0, "{label:<12}{what}");
     }
 
     fn add_if(&mut self, label: &str, what: Option<impl std::fmt::Display>) {
@@ -59,13 +59,13 @@ impl Lines {
     }
 }
 
-fn tell(story: &Story) -> String {
-    let mut lines = Lines(String::new());
+fn tell(story: &Story) -> Page {
+    let mut lines = Lines::default();
     lines.add("request", story.request_id);
     lines.add("asked", asked(story));
     lines.add("arrived", format!("{} (number {})", at(story.enqueued_at), story.seq));
-    lines.add_if("producer", story.producer.as_deref());
-    lines.add_if("trace", story.traceparent.as_deref());
+    lines.add_if("producer", story.producer.as_deref().map(foreign));
+    lines.add_if("trace", story.traceparent.as_deref().map(foreign));
     match story.semester_id {
         Some(lane) => lines.add("lane", format!("semester {lane}")),
         None => lines.add("lane", "none: answered by itself"),
@@ -73,7 +73,7 @@ fn tell(story: &Story) -> String {
     lines.add_if("run at", story.run_at.map(at));
     lines.add_if("expires", story.expires_at.map(at));
     lines.add("attempts", story.attempts);
-    lines.add_if("last error", story.last_error.as_deref());
+    lines.add_if("last error", story.last_error.as_deref().map(foreign));
     lines.add("status", status(story));
     for reason in why_not_yet(story) {
         lines.add("waits", reason);
@@ -110,17 +110,24 @@ fn tell(story: &Story) -> String {
         );
     }
     for act in &story.actions {
-        let role = act.role.as_ref().map(|role| format!(" (database role {role})")).unwrap_or_default();
+        let role =
+            act.role.as_ref().map(|role| format!(" (database role {})", foreign(role))).unwrap_or_default();
         lines.add(
             "operator",
-            format!("{}: {} by {}{role}: {}", at(act.acted_at), act.action, act.operator, act.reason),
+            format!(
+                "{}: {} by {}{role}: {}",
+                at(act.acted_at),
+                foreign(&act.action),
+                foreign(&act.operator),
+                foreign(&act.reason)
+            ),
         );
     }
     lines.0
 }
 
 fn asked(story: &Story) -> String {
-    let mut text = story.kind.clone();
+    let mut text = foreign(&story.kind).to_string();
     let ids = [
         ("user", story.user_id),
         ("semester", if story.session_id.or(story.booking_id).is_some() { None } else { story.semester_id }),
@@ -135,7 +142,7 @@ fn asked(story: &Story) -> String {
         }
     }
     if let Some(field) = &story.payload_defect {
-        let _ = write!(text, " (the stored payload is not well-formed: {field})");
+        let _ = write!(text, " (the stored payload is not well-formed: {})", foreign(field));
     }
     text
 }
@@ -181,10 +188,10 @@ fn why_not_yet(story: &Story) -> Vec<String> {
 pub(super) fn for_resume(pause: &Pause) -> String {
     format!(
         "for `seatkeeper resume`: {} is paused since {} by {}: {}",
-        pause.what(),
+        foreign(pause.what()),
         at(pause.since),
-        pause.paused_by,
-        pause.reason
+        foreign(&pause.paused_by),
+        foreign(&pause.reason)
     )
 }
 

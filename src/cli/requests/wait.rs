@@ -9,7 +9,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::cli::database::DatabaseFlags;
-use crate::cli::{Exit, Failure, print};
+use crate::cli::terminal::{print_json, print_line};
+use crate::cli::{Exit, Failure};
 
 #[derive(Debug, Args)]
 pub struct Wait {
@@ -32,17 +33,16 @@ impl Wait {
         let database = self.database.open(1).await?;
         let waited = operate::wait(&database.pool, &self.request_ids, self.timeout, |receipt| {
             if !self.json {
-                print(&format!("{}\n", line(receipt)));
+                print_line(line(receipt));
             }
         })
         .await?;
         database.close().await?;
 
         if self.json {
-            print(&format!(
-                "{}\n",
-                json!({ "receipts": waited.finished, "queued": waited.queued, "unknown": waited.unknown })
-            ));
+            print_json(
+                &json!({ "receipts": waited.finished, "queued": waited.queued, "unknown": waited.unknown }),
+            )?;
         }
         if !waited.unknown.is_empty() {
             let unknown: Vec<String> = waited.unknown.iter().map(ToString::to_string).collect();
