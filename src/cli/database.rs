@@ -31,6 +31,28 @@ pub struct DatabaseFlags {
     data_dir: PathBuf,
 }
 
+/// The account of the workers on an embedded server.
+const WORKER: &str = "seatkeeper_embedded_worker";
+
+/// With whose rights an embedded server is worked on. Of any other database the URL says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rights {
+    /// All of them.
+    Owner,
+    /// Those of `seatkeeper_worker`.
+    Worker,
+}
+
+/// Connections to a database of an embedded server with the rights of a worker only. Its roles are made, or put right.
+pub async fn as_worker(
+    embedded: &Embedded,
+    owner: &PgPool,
+    database: &str,
+) -> Result<PgConnectOptions, Failure> {
+    postgres::apply_roles(owner).await?;
+    Ok(embedded.account(WORKER, "seatkeeper_worker", database).await?)
+}
+
 /// A database to work on.
 #[derive(Debug)]
 pub struct Database {
@@ -53,8 +75,8 @@ impl Database {
         Ok(())
     }
 
-    /// Starts the embedded server of a data directory and brings its schema up to date.
-    pub async fn embedded(data_dir: &Path, connections: u32) -> Result<Self, Failure> {
+    /// Starts the embedded server of a data directory and, as its owner, brings its schema up to date.
+    pub async fn embedded(data_dir: &Path, connections: u32, rights: Rights) -> Result<Self, Failure> {
         let embedded = Embedded::start(Options::new(data_dir)).await?;
         let admin = postgres::pool(embedded.connect_options("postgres"), 1);
         let exists: bool =
@@ -68,6 +90,14 @@ impl Database {
         let options = embedded.connect_options("seatkeeper").application_name("seatkeeper");
         let pool = postgres::pool_set_up(options, connections);
         postgres::migrate(&pool).await.map_err(|error| Failure::unable(foreign(error).to_string()))?;
+        let pool = match rights {
+            Rights::Owner => pool,
+            Rights::Worker => {
+                let options = as_worker(&embedded, &pool, "seatkeeper").await?;
+                pool.close().await;
+                postgres::pool_set_up(options.application_name("seatkeeper"), connections)
+            }
+        };
         Ok(Self { pool, embedded: Some(embedded) })
     }
 }
@@ -76,8 +106,13 @@ impl DatabaseFlags {
     /// Opens it, with at most `connections` at a time. An embedded server is started and migrated; any other database
     /// is not even looked at yet.
     pub async fn open(&self, connections: u32) -> Result<Database, Failure> {
+        self.open_with(connections, Rights::Owner).await
+    }
+
+    /// The same for a verb that needs no more than these rights.
+    pub async fn open_with(&self, connections: u32, rights: Rights) -> Result<Database, Failure> {
         match (&self.database_url, self.embedded) {
-            (_, true) => Database::embedded(&self.data_dir, connections).await,
+            (_, true) => Database::embedded(&self.data_dir, connections, rights).await,
             (Some(url), false) => {
                 let options = connect_options(url)?;
                 Ok(Database { pool: postgres::pool_set_up(options, connections), embedded: None })

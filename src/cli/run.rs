@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::database::{DatabaseFlags, usable};
+use super::database::{DatabaseFlags, Rights, usable};
 use super::{Exit, Failure};
 
 /// How often a database that is down is tried again at the start, and how often a process without workers looks.
@@ -98,7 +98,8 @@ pub struct Run {
 impl Run {
     pub async fn execute(self) -> Result<Exit, Failure> {
         let shutdown = stop_on_signal()?;
-        let database = self.database.open(u32::from(self.workers) * 2 + 3 + chores::CONNECTIONS).await?;
+        let connections = u32::from(self.workers) * 2 + 3 + chores::CONNECTIONS;
+        let database = self.database.open_with(connections, Rights::Worker).await?;
         let health = Health::default();
         let outcome = self.run(&database.pool, &health, &shutdown).await;
         shutdown.cancel();

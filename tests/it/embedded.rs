@@ -1,5 +1,7 @@
 //! The embedded server: it keeps its data, it is ours alone, and it never outlives us.
 
+mod trust;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
@@ -254,6 +256,7 @@ async fn a_lock_file_with_the_pid_of_somebody_else_is_no_hindrance() {
     let rest = text.split_once('\n').expect("lines").1;
     let pid = bystander.id().expect("its pid");
     std::fs::write(&file, format!("{pid}\n{rest}")).expect("a stale lock file");
+    std::os::unix::fs::chown(&file, Some(owner), None).expect("the server's own");
 
     let server = start(dir.path()).await;
     assert_eq!(remembered(&server).await, ["kept"]);

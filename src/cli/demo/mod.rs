@@ -137,7 +137,7 @@ impl Demo {
         let health = Health::default();
         let pages = if self.hold { Some(self.open_pages(stage, &health, shutdown).await?) } else { None };
         let workers = tokio::spawn(queue::run(
-            Transactions::new(stage.pool.clone(), Timeouts::default()),
+            Transactions::new(stage.workers.clone(), Timeouts::default()),
             queue::Settings { workers: usize::from(WORKERS), ..queue::Settings::default() },
             health,
             shutdown.clone(),
@@ -179,8 +179,8 @@ impl Demo {
         let recorder = metrics::install().map_err(|error| Failure::unable(format!("no metrics: {error}")))?;
         let listener = TcpListener::bind(self.listen).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
-        let shared = SharedState::new(stage.pool.clone());
-        let pages = Pages { recorder, pool: stage.pool.clone(), shared, health: health.clone() };
+        let shared = SharedState::new(stage.workers.clone());
+        let pages = Pages { recorder, pool: stage.workers.clone(), shared, health: health.clone() };
         let serving = http::serve(listener, pages, Vec::new(), http::Bounds::default(), shutdown.clone());
         Ok((address, tokio::spawn(serving)))
     }

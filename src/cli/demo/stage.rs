@@ -9,6 +9,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use super::plan::{CAMP, CAMP_COST, CUP, CUP_COST, CampPlaces, EVENING, MORNING, NOON};
 use crate::cli::Failure;
+use crate::cli::database::as_worker;
 
 /// The database on the embedded server; dropped and made again by every demo.
 const DATABASE: &str = "seatkeeper_demo";
@@ -18,8 +19,10 @@ const MAX_CONNECTIONS: u32 = 300;
 /// An embedded server with a fresh database on it.
 pub struct Stage {
     server: Embedded,
-    /// For the workers and for looking on.
+    /// For looking on.
     pub pool: PgPool,
+    /// For the workers, with their rights.
+    pub workers: PgPool,
 }
 
 impl Stage {
@@ -34,7 +37,9 @@ impl Stage {
         admin.close().await;
         let pool = postgres::pool(connect_options(&server), connections);
         postgres::migrate(&pool).await.map_err(|error| Failure::unable(error.to_string()))?;
-        Ok(Self { server, pool })
+        let options = as_worker(&server, &pool, DATABASE).await?.application_name("seatkeeper demo");
+        let workers = postgres::pool(options, connections);
+        Ok(Self { server, pool, workers })
     }
 
     /// Adds the players, the two semesters and the sessions of the camp, a month from now.
@@ -94,6 +99,7 @@ impl Stage {
 
     /// Lets everybody go and stops the server; the database stays until the next demo.
     pub async fn close(self) -> Result<(), Failure> {
+        self.workers.close().await;
         self.pool.close().await;
         Ok(self.server.stop().await?)
     }

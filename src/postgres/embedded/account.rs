@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 
-use nix::unistd::{Gid, Uid, User};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Gid, Pid, Uid, User};
 
 use super::error::EmbeddedError;
 
@@ -49,6 +50,17 @@ impl Account {
     fn of(uid: Uid, gid: Gid, foreign: bool) -> Self {
         let name = User::from_uid(uid).ok().flatten().map_or_else(|| format!("uid {uid}"), |user| user.name);
         Self { uid, gid, name, foreign }
+    }
+
+    /// Sends a signal as this account: a process that it names may have become another's, which root could reach. One that is gone
+    /// already is no error. Blocks.
+    pub(super) fn signal(&self, pid: i32, signal: Signal) {
+        if self.foreign {
+            let (name, pid) = (signal.as_str().trim_start_matches("SIG"), pid.to_string());
+            let _ = self.sh(r#"kill -s "$1" "$2" 2>/dev/null"#, &[name.as_ref(), pid.as_ref()], "");
+        } else {
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
     }
 
     /// A command that runs as this account, in `/` (our own directory may be closed to it), with none of

@@ -1,12 +1,13 @@
 //! Makes the cluster once, and reads what belongs to it.
 
 use std::ffi::OsString;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::binaries::Binaries;
 use super::error::{EmbeddedError, io_error};
+use super::files;
 use super::guardian::Guardian;
 use super::home::Home;
 
@@ -26,24 +27,31 @@ const QUOTED: usize = 15;
 const QUOTED_BYTES: u64 = 16 * 1024;
 
 /// Major version that the cluster was made by, or None when there is no cluster yet.
-pub(super) fn made_by(home: &Home) -> Option<String> {
-    let version = std::fs::read_to_string(home.data().join("PG_VERSION")).ok()?;
-    Some(version.trim().to_owned())
+pub(super) fn made_by(home: &Home) -> Result<Option<String>, EmbeddedError> {
+    let version = files::text_of(&home.data().join("PG_VERSION"), home.account.uid)?;
+    Ok(version.map(|version| String::from_utf8_lossy(&version).trim().to_owned()))
+}
+
+/// A password that nobody guesses.
+pub(super) fn secret() -> String {
+    format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())
 }
 
 /// The superuser's password; makes one if there is no cluster yet. Blocks.
 pub(super) fn password(home: &Home) -> Result<String, EmbeddedError> {
     let path = home.password_file();
-    if made_by(home).is_none() {
-        let secret = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
+    if made_by(home)?.is_none() {
+        let secret = secret();
         let script = r#"umask 077; rm -f "$1.new"; cat > "$1.new" && mv -f "$1.new" "$1""#;
         home.account
             .sh_ok(script, &[path.as_os_str()], &format!("{secret}\n"))
             .map_err(io_error("write", &path))?;
         return Ok(secret);
     }
-    let text = std::fs::read_to_string(&path).map_err(io_error("read the cluster's password in", &path))?;
-    Ok(text.trim().to_owned())
+    let text = files::text_of(&path, home.account.uid)?.ok_or_else(|| {
+        io_error("read the cluster's password in", &path)(io::Error::from(io::ErrorKind::NotFound))
+    })?;
+    Ok(String::from_utf8_lossy(&text).trim().to_owned())
 }
 
 /// Removes what an interrupted [`create`] has left. Blocks.
@@ -80,7 +88,7 @@ pub(super) async fn create(home: &Home, binaries: &Binaries, durable: bool) -> R
     let failed = |problem: String| EmbeddedError::InitFailed {
         data: data.clone(),
         problem,
-        log: last_lines(&since(&log, 0)),
+        log: last_lines(&since(home, &log, 0)),
     };
     match ended {
         Some(status) if status.success() => {}
@@ -100,15 +108,16 @@ fn option(name: &str, path: &Path) -> OsString {
     option
 }
 
-/// Length of a log now, bytes.
-pub(super) fn length(log: &Path) -> u64 {
-    log.metadata().map_or(0, |found| found.len())
+/// Length of the server's log now, bytes.
+pub(super) fn length(home: &Home) -> u64 {
+    home.log().symlink_metadata().map_or(0, |found| found.len())
 }
 
 /// What was written to a log after its first `start` bytes, or the end of that if it is long.
-pub(super) fn since(log: &Path, start: u64) -> String {
-    let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = std::fs::File::open(log)?;
+pub(super) fn since(home: &Home, log: &Path, start: u64) -> String {
+    let read = || -> io::Result<Vec<u8>> {
+        let file = files::owned(log, home.account.uid).ok().flatten();
+        let mut file = file.ok_or(io::ErrorKind::NotFound)?;
         let from = start.max(file.metadata()?.len().saturating_sub(QUOTED_BYTES));
         file.seek(SeekFrom::Start(from))?;
         let mut bytes = Vec::new();

@@ -70,6 +70,39 @@ pub enum EmbeddedError {
         /// What was found instead.
         found: String,
     },
+    /// The data directory is not for its owner alone to change.
+    #[error(
+        "the data directory {} is not safe: {found}. Whoever can write there can put another database in its place: \
+         take it back (`chown`, `chmod go-w {}`) if nothing in it was changed, or use another --data-dir",
+        .path.display(), .path.display()
+    )]
+    OpenDirectory {
+        /// The data directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        found: String,
+    },
+    /// Something else is in the place of a file of ours: a link, say.
+    #[error("{} is not what is due there ({found}): somebody put it there; look what it is, and remove it", .path.display())]
+    Misplaced {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+    },
+    /// The server would let people in without the password.
+    #[error(
+        "{} lets people in by another way than scram-sha-256 (line {line}: {text}): the embedded server takes no other. \
+         Remove that line, or use another --data-dir", .file.display()
+    )]
+    OpenDoor {
+        /// `pg_hba.conf`.
+        file: PathBuf,
+        /// Number of the line, from 1.
+        line: usize,
+        /// What it says.
+        text: String,
+    },
     /// The file `cluster-location` names a directory that does not exist.
     #[error(
         "{} says that the cluster lives in {}, which does not exist: bring it back, or remove that file to \

@@ -11,6 +11,7 @@ use nix::unistd::{Gid, Uid};
 
 use super::account::Account;
 use super::error::{EmbeddedError, io_error};
+use super::files;
 
 /// In the data directory: the home, when the account can reach it there.
 const INSIDE: &str = "postgres";
@@ -39,22 +40,33 @@ impl Home {
         self.dir.join("password")
     }
 
+    /// Who may connect, and how.
+    pub(super) fn rules_of_access(&self) -> PathBuf {
+        self.data().join("pg_hba.conf")
+    }
+
     /// What the server writes to stderr.
     pub(super) fn log(&self) -> PathBuf {
         self.dir.join("server.log")
     }
 
     /// Finds the home of `data_dir` (canonical and locked by us), or makes one. Blocks.
-    pub(super) fn settle(data_dir: &Path, account: Account) -> Result<Self, EmbeddedError> {
+    ///
+    /// For root in the directory of somebody else everything is done, and owned, by that account: it could lead root anywhere, and
+    /// root would have no reason to trust the home of a third one that it names.
+    pub(super) fn settle(
+        data_dir: &Path,
+        owner: (Uid, Gid),
+        account: Account,
+    ) -> Result<Self, EmbeddedError> {
+        let is_theirs = account.foreign && !owner.0.is_root();
+        let account = if is_theirs { Account::owner(owner.0, owner.1) } else { account };
         let location = data_dir.join(LOCATION);
-        let recorded = match std::fs::read(&location) {
-            Ok(bytes) => Some(PathBuf::from(OsStr::from_bytes(bytes.trim_ascii_end()))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(io_error("read", &location)(error)),
-        };
+        let recorded = files::text_of(&location, owner.0)?
+            .map(|bytes| PathBuf::from(OsStr::from_bytes(bytes.trim_ascii_end())));
         if let Some(path) = recorded {
             return match path.symlink_metadata() {
-                Ok(found) => Self::existing(path, &found, account),
+                Ok(found) => Self::existing(path, &found, account, is_theirs),
                 Err(_) => Err(EmbeddedError::ClusterGone { file: location, path }),
             };
         }
@@ -62,10 +74,10 @@ impl Home {
         if let Ok(found) = inside.symlink_metadata() {
             // Without a cluster it is only the remainder of a start that was cut short.
             if inside.join("data").exists() {
-                return Self::existing(inside, &found, account);
+                return Self::existing(inside, &found, account, is_theirs);
             }
         }
-        Self::make(data_dir, inside, &location, account)
+        Self::make(data_dir, inside, &location, account, is_theirs)
     }
 
     /// Takes the file away that said where the home was, after the home was removed.
@@ -80,9 +92,14 @@ impl Home {
     }
 
     /// Checks a home that is there: nobody else's, closed to others, no symbolic link, within reach.
-    fn existing(dir: PathBuf, found: &Metadata, account: Account) -> Result<Self, EmbeddedError> {
+    fn existing(
+        dir: PathBuf,
+        found: &Metadata,
+        account: Account,
+        is_theirs: bool,
+    ) -> Result<Self, EmbeddedError> {
         let owner = Uid::from_raw(found.uid());
-        let account = if account.foreign && !owner.is_root() {
+        let account = if account.foreign && !owner.is_root() && !is_theirs {
             Account::owner(owner, Gid::from_raw(found.gid()))
         } else {
             account
@@ -110,9 +127,10 @@ impl Home {
         inside: PathBuf,
         location: &Path,
         account: Account,
+        is_theirs: bool,
     ) -> Result<Self, EmbeddedError> {
         let home = Self { dir: inside, account };
-        match home.create() {
+        match if is_theirs { home.create_as_account() } else { home.create() } {
             Ok(()) if home.within_reach() => return Ok(home),
             Ok(()) if !home.account.foreign => return Err(home.unreachable()),
             Err(error) if !home.account.foreign => {
@@ -130,7 +148,7 @@ impl Home {
             let elsewhere = Self { dir: base.join(name), account: home.account.clone() };
             if elsewhere.create().is_ok() {
                 if elsewhere.within_reach() {
-                    elsewhere.record(data_dir, location)?;
+                    elsewhere.record(data_dir, location, is_theirs)?;
                     return Ok(elsewhere);
                 }
                 drop(std::fs::remove_dir(&elsewhere.dir));
@@ -138,6 +156,16 @@ impl Home {
         }
         let tried = bases.iter().map(|base| base.display().to_string()).collect::<Vec<_>>().join(", ");
         Err(EmbeddedError::NowhereToLive { account: home.account.name, tried })
+    }
+
+    /// Makes the directory in one of the account's own.
+    fn create_as_account(&self) -> io::Result<()> {
+        self.account.sh_ok(r#"[ -d "$1" ] || mkdir -m 700 "$1""#, &[self.dir.as_os_str()], "")?;
+        let found = self.dir.symlink_metadata()?;
+        if !found.is_dir() || found.uid() != self.account.uid.as_raw() {
+            return Err(io::Error::other("it exists and is not ours"));
+        }
+        Ok(())
     }
 
     /// Makes the directory, or takes one over that is ours or the account's already.
@@ -170,7 +198,7 @@ impl Home {
 
     /// Says in the data directory where the home is, and in the home whose it is. Written before there is
     /// anything to lose, and renamed into place, so that a crash leaves a whole file or none.
-    fn record(&self, data_dir: &Path, location: &Path) -> Result<(), EmbeddedError> {
+    fn record(&self, data_dir: &Path, location: &Path, is_theirs: bool) -> Result<(), EmbeddedError> {
         let note = r#"cat > "$1/belongs-to""#;
         self.account
             .sh_ok(note, &[self.dir.as_os_str()], &format!("{}\n", data_dir.display()))
@@ -178,6 +206,11 @@ impl Home {
         let draft = location.with_extension("new");
         let mut line = self.dir.as_os_str().as_bytes().to_vec();
         line.push(b'\n');
+        if is_theirs {
+            let keep = r#"rm -f "$1" && printf '%s\n' "$2" > "$1" && mv -f "$1" "$3""#;
+            let args = [draft.as_os_str(), self.dir.as_os_str(), location.as_os_str()];
+            return self.account.sh_ok(keep, &args, "").map_err(io_error("write", location));
+        }
         std::fs::write(&draft, line)
             .and_then(|()| std::fs::rename(&draft, location))
             .map_err(io_error("write", location))

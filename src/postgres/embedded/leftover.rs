@@ -1,6 +1,6 @@
 //! What the server's lock file says, and how to stop a server that was left behind.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -8,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::error::{EmbeddedError, io_error};
+use super::files;
 use super::guardian::FAST_SECONDS;
 use super::home::Home;
 
@@ -36,8 +37,10 @@ pub(super) struct PidFile {
 
 impl PidFile {
     /// None when there is no file, or not enough of it yet.
-    pub(super) fn read(data: &Path) -> Option<Self> {
-        Self::parse(&std::fs::read_to_string(path(data)).ok()?)
+    pub(super) fn read(home: &Home) -> Option<Self> {
+        // What is no file of the account is no file of its server.
+        let bytes = files::text_of(&path(home), home.account.uid).ok()??;
+        Self::parse(std::str::from_utf8(&bytes).ok()?)
     }
 
     // Lines: pid, data directory, start, port, socket directory, address, shared memory, status.
@@ -59,13 +62,8 @@ impl PidFile {
     }
 }
 
-fn path(data: &Path) -> PathBuf {
-    data.join("postmaster.pid")
-}
-
-/// Sends a signal; a process that is gone already is no error.
-pub(super) fn signal(pid: i32, signal: Signal) {
-    let _ = kill(Pid::from_raw(pid), signal);
+fn path(home: &Home) -> PathBuf {
+    home.data().join("postmaster.pid")
 }
 
 /// Stops whatever server still runs on `data` although we hold the data directory's lock: its owner was
@@ -73,10 +71,12 @@ pub(super) fn signal(pid: i32, signal: Signal) {
 /// to somebody else by now, which PostgreSQL itself would refuse to start over.
 pub(super) async fn clear(home: &Home) -> Result<(), EmbeddedError> {
     let data = &home.data();
+    // One that is not the account's own is neither believed nor waited for.
+    files::owned(&path(home), home.account.uid)?;
     let begun = Instant::now();
     let mut signalled: Option<Instant> = None;
     loop {
-        let file = PidFile::read(data);
+        let file = PidFile::read(home);
         let (server, strays) = processes::of(home, file.as_ref().map(|file| file.pid))?;
         let Some(pid) = server.or_else(|| strays.first().copied()) else { break };
         let waited = begun.elapsed();
@@ -85,6 +85,7 @@ pub(super) async fn clear(home: &Home) -> Result<(), EmbeddedError> {
         }
         if signalled.is_none_or(|last| last.elapsed() > REPEAT) {
             signalled = Some(Instant::now());
+            let signal = |pid, signal| home.account.signal(pid, signal);
             match server {
                 Some(pid) if waited > KILL_AFTER => signal(pid, Signal::SIGKILL),
                 Some(pid) if waited > Duration::from_secs(FAST_SECONDS) => signal(pid, Signal::SIGQUIT),
@@ -98,12 +99,12 @@ pub(super) async fn clear(home: &Home) -> Result<(), EmbeddedError> {
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
-    let path = path(data);
-    if let Some(file) = PidFile::read(data)
+    let path = path(home);
+    if let Some(file) = PidFile::read(home)
         && kill(Pid::from_raw(file.pid), None) != Err(Errno::ESRCH)
         && processes::certain()
     {
-        std::fs::remove_file(&path).map_err(io_error("remove", &path))?;
+        home.account.sh_ok(r#"rm -f "$1""#, &[path.as_os_str()], "").map_err(io_error("remove", &path))?;
     }
     Ok(())
 }

@@ -7,30 +7,36 @@
 //! directory must let in both root and the account that the server runs as, and nobody else; and a socket
 //! lock file is one more thing that a killed server leaves behind. TCP with a password works for every
 //! client in every language, and through a proxy. Treat the URL like a password: other users of the
-//! machine see the arguments of a command.
+//! machine see the arguments of a command. A cluster whose `pg_hba.conf` lets anybody in by another way is not started.
+//! Workers have an account of their own ([`Embedded::account`]): only who migrates and looks after the server is its superuser.
 //!
 //! # Where it lives
 //! In `postgres/` below the data directory: a private directory of the account that the server runs as,
 //! with the cluster, its password and its logs. PostgreSQL refuses to run as root; for root it runs as
 //! `postgres` or `nobody`. If that account cannot reach the data directory, the private directory is made
 //! in /var/tmp or /tmp, and the file `cluster-location` in the data directory says where. Both survive
-//! between starts. A file `belongs-to` there names the data directory, for whoever cleans up.
+//! between starts. A file `belongs-to` there names the data directory, for whoever cleans up. A data directory that others can
+//! write is refused; in one that belongs to somebody else, root does everything as that account. What is there is opened such
+//! that no link leads elsewhere (files.rs).
 //!
 //! # How it ends
 //! With us, however we end: a guardian process (guardian.rs) waits for a pipe to close that only we hold,
 //! and then stops the server. If the guardian was killed as well, the next start on that data directory
 //! stops the server first. A lock file keeps a second seatkeeper away from a data directory in use.
 
+mod access;
 mod account;
 mod binaries;
 mod cluster;
 mod error;
+mod files;
 mod guardian;
 mod home;
 mod leftover;
 mod lock;
 mod server;
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -104,20 +110,23 @@ impl Embedded {
             blocking(move || Installed::find(dir.as_deref(), &account)).await?
         };
         let data_dir = &options.data_dir;
-        std::fs::create_dir_all(data_dir).map_err(io_error("create the data directory", data_dir))?;
+        // Not for others to write, whatever new directories of this account are.
+        let mut maker = std::fs::DirBuilder::new();
+        maker.recursive(true).mode(0o755);
+        maker.create(data_dir).map_err(io_error("create the data directory", data_dir))?;
         let data_dir = data_dir.canonicalize().map_err(io_error("find the data directory", data_dir))?;
         let lock = DirLock::take(&data_dir).await?;
         let (home, password) = {
-            let data_dir = data_dir.clone();
+            let (data_dir, owner) = (data_dir.clone(), lock.owner);
             blocking(move || {
-                let home = Home::settle(&data_dir, account)?;
+                let home = Home::settle(&data_dir, owner, account)?;
                 cluster::sweep(&home);
                 let password = cluster::password(&home)?;
                 Ok((home, password))
             })
             .await?
         };
-        let made_by = cluster::made_by(&home);
+        let made_by = cluster::made_by(&home)?;
         let binaries = installed.choose(&home.data(), made_by.as_deref())?;
         if made_by.is_none() {
             cluster::create(&home, &binaries, options.durable).await?;
@@ -154,6 +163,34 @@ impl Embedded {
             .password(&self.password)
             .database(database)
             .ssl_mode(PgSslMode::Disable)
+    }
+
+    /// Makes an ordinary account that may log in, with the rights of one role and no more, or gives one that is there a new password:
+    /// for who need not be superuser. The role has to be there.
+    ///
+    /// # Errors
+    /// When the server is away, or has no such role.
+    pub async fn account(&self, name: &str, role: &str, database: &str) -> sqlx::Result<PgConnectOptions> {
+        let password = cluster::secret();
+        // The names are identifiers of ours. What the account was before does not matter.
+        let make = format!(
+            "begin;
+             set local password_encryption = 'scram-sha-256';
+             do $$ begin
+                 if not exists (select from pg_catalog.pg_roles where rolname = '{name}') then
+                     create role {name};
+                 end if;
+             end $$;
+             alter role {name} with login inherit nosuperuser nocreatedb nocreaterole noreplication nobypassrls
+                 password '{password}';
+             alter role {name} reset all;
+             grant {role} to {name};
+             commit"
+        );
+        let mut superuser = self.connect_options("postgres").disable_statement_logging().connect().await?;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(make)).execute(&mut superuser).await?;
+        superuser.close().await?;
+        Ok(self.connect_options(database).username(name).password(&password))
     }
 
     /// The TCP port on 127.0.0.1.

@@ -2,13 +2,13 @@
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use rand::Rng as _;
 
 use super::Options;
+use super::access;
 use super::binaries::Binaries;
 use super::cluster;
 use super::error::{EmbeddedError, io_error};
@@ -68,22 +68,23 @@ impl Server {
         port: Option<u16>,
     ) -> Result<Self, EmbeddedError> {
         let log = home.log();
-        if cluster::length(&log) > LOG_LIMIT {
+        if cluster::length(home) > LOG_LIMIT {
             let script = r#"mv -f "$1" "$1.1""#;
             home.account.sh_ok(script, &[log.as_os_str()], "").map_err(io_error("rename", &log))?;
         }
         let deadline = Instant::now() + START_LIMIT;
         loop {
             leftover::clear(home).await?;
-            let before = PidFile::read(&home.data());
+            let before = PidFile::read(home);
             let port = port.map_or_else(free_port, Ok)?;
-            let mark = cluster::length(&log);
-            let args = arguments(&home.data(), port, options);
+            let mark = cluster::length(home);
+            access::check(home)?;
+            let args = arguments(home, port, options);
             let guardian = Guardian::spawn(&home.account, &log, &binaries.program("postgres"), args)?;
-            match await_ready(guardian, &home.data(), port, before.as_ref(), deadline).await {
+            match await_ready(guardian, home, port, before.as_ref(), deadline).await {
                 Ok(server) => return Ok(server),
                 Err(problem) => {
-                    let said = cluster::since(&log, mark);
+                    let said = cluster::since(home, &log, mark);
                     let passing = PASSING.iter().any(|reason| said.contains(reason));
                     if !passing || Instant::now() > deadline {
                         return Err(EmbeddedError::DidNotStart {
@@ -107,7 +108,7 @@ impl Server {
     pub(super) async fn stop(mut self, home: &Home, mode: Mode) -> Result<(), EmbeddedError> {
         if mode == Mode::Immediate && self.runs() {
             // Not by way of the guardian, which knows one way only: it just sees the server go.
-            leftover::signal(self.pid, Signal::SIGQUIT);
+            home.account.signal(self.pid, Signal::SIGQUIT);
         } else {
             self.guardian.let_go();
         }
@@ -121,7 +122,7 @@ impl Server {
 /// anybody connect: until it has the port, somebody else might listen there and be told the password.
 async fn await_ready(
     mut guardian: Guardian,
-    data: &Path,
+    home: &Home,
     port: u16,
     before: Option<&PidFile>,
     deadline: Instant,
@@ -132,7 +133,7 @@ async fn await_ready(
         if let Some(status) = ended {
             return Err(format!("it ended with {status}"));
         }
-        if let Some(file) = PidFile::read(data)
+        if let Some(file) = PidFile::read(home)
             && file.ready
             && file.port == Some(port)
             && !before.is_some_and(|before| before.same_start(&file))
@@ -146,8 +147,12 @@ async fn await_ready(
     }
 }
 
-fn arguments(data: &Path, port: u16, options: &Options) -> Vec<OsString> {
-    let mut args = vec![OsString::from("-D"), data.as_os_str().to_owned()];
+fn arguments(home: &Home, port: u16, options: &Options) -> Vec<OsString> {
+    let mut args = vec![OsString::from("-D"), home.data().into_os_string()];
+    // The file that was looked at, whatever the cluster's settings name.
+    let mut access = OsString::from("hba_file=");
+    access.push(home.rules_of_access());
+    args.extend([OsString::from("-c"), access]);
     let mut set = |name: &str, value: &str| {
         args.push(OsString::from("-c"));
         args.push(OsString::from(format!("{name}={value}")));
