@@ -49,7 +49,7 @@ pub async fn as_worker(
     owner: &PgPool,
     database: &str,
 ) -> Result<PgConnectOptions, Failure> {
-    postgres::apply_roles(owner).await?;
+    postgres::apply_roles(owner).await.map_err(|error| Failure::unable(error.to_string()))?;
     Ok(embedded.account(WORKER, "seatkeeper_worker", database).await?)
 }
 

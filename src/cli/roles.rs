@@ -1,7 +1,7 @@
 //! `roles`: who may do what in the database.
 
 use clap::{ArgGroup, Args};
-use seatkeeper::postgres::{ErrorClass, ROLES, ROLES_SQL, apply_roles};
+use seatkeeper::postgres::{ErrorClass, MigrationError, ROLES, ROLES_SQL, apply_roles};
 use serde_json::json;
 
 use super::database::DatabaseFlags;
@@ -37,16 +37,16 @@ impl Roles {
         }
         // To who may not look at the schema PostgreSQL refuses all of it, and the words below say who may.
         let database = self.database.open_usable_or_hidden(1).await?;
-        apply_roles(&database.pool).await.map_err(|error| {
-            let why = foreign(seatkeeper::postgres::describe(&error));
-            if matches!(ErrorClass::of(&error), ErrorClass::Environment) {
+        apply_roles(&database.pool).await.map_err(|error| match error {
+            MigrationError::Database(error) if ErrorClass::of(&error) == ErrorClass::Environment => {
+                let why = foreign(seatkeeper::postgres::describe(&error));
                 Failure::unable(format!(
                     "not allowed: {why}; it takes the owner of the schema with the right to create roles: have \
                      that account run what --print-sql prints"
                 ))
-            } else {
-                error.into()
             }
+            MigrationError::Database(error) => error.into(),
+            error => Failure::unable(error.to_string()),
         })?;
         database.close().await?;
         if self.json {

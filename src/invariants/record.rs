@@ -143,9 +143,11 @@ pub(super) async fn store(
         return stored(pool, trigger).await?.ok_or(sqlx::Error::RowNotFound);
     };
     // One run after the other, so that two do not overwrite each other's sightings crosswise.
-    sqlx::query!("-- roll_call.one_by_one\n select pg_advisory_xact_lock(7305238413)")
-        .fetch_one(&mut *transaction)
-        .await?;
+    sqlx::raw_sql(
+        "-- roll_call.one_by_one\nlock table seatkeeper.invariant_sightings in share update exclusive mode",
+    )
+    .execute(&mut *transaction)
+    .await?;
     for Checked { outcome, keys } in checked {
         store_result(&mut transaction, run_id, outcome).await?;
         if outcome.status != Status::Unknown {

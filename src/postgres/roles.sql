@@ -5,8 +5,11 @@
 -- They cannot log in. Give them to accounts that can: create role app login in role seatkeeper_producer;
 -- That takes a superuser or, from PostgreSQL 16 on, whoever made the roles (before, any account with createrole).
 
--- One at a time in a database; across databases the exceptions below are enough.
-select pg_advisory_xact_lock(7305238412);
+-- One at a time in a database, and not beside a migration; across databases the exceptions below are enough. A lock that only the owner
+-- can have.
+set local lock_timeout = '10s';
+lock table seatkeeper._sqlx_migrations in share update exclusive mode;
+set local lock_timeout = 0;
 
 do $$
 declare
@@ -96,6 +99,10 @@ grant insert on seatkeeper.invariant_results to seatkeeper_worker, seatkeeper_op
 grant insert, update (last_seen), delete on seatkeeper.invariant_sightings to seatkeeper_worker, seatkeeper_operator;
 grant usage on sequence seatkeeper.answer_seq, seatkeeper.waitlist_ticket_seq,
     seatkeeper.enrollments_enrollment_id_seq, seatkeeper.bookings_booking_id_seq to seatkeeper_worker;
+
+-- To be alone at a chore.
+grant update on seatkeeper.lock_roll_call, seatkeeper.lock_critical_checks, seatkeeper.lock_retention, seatkeeper.lock_statistics
+    to seatkeeper_worker;
 
 -- The schedule and its chores. Retention and statistics work with the rights of the owner of the schema.
 grant insert, delete, update (expression, time_zone, since, last_slot, last_finished_at, retain_seconds)

@@ -2,20 +2,22 @@
 
 use std::sync::LazyLock;
 
-use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::PgPool;
+use sqlx::migrate::Migrator;
 
 use super::pool::in_full;
-use super::{ErrorClass, opening};
 use crate::queue::chores::storage;
 
 /// The migrations in `migrations/`, kept in the table `seatkeeper._sqlx_migrations`.
-/// To be run by [`migrate`], which sees to it that nobody else does at the same time.
-pub static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
+/// To be run by [`migrate`](super::migrate), which sees to it that nobody else does at the same time.
+pub static MIGRATOR: LazyLock<Migrator> = LazyLock::new(ours);
+
+/// The same, for who changes something about them.
+pub(super) fn ours() -> Migrator {
     let mut migrator = sqlx::migrate!();
     migrator.set_locking(false);
     migrator
-});
+}
 
 /// How the database compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,65 +51,6 @@ pub enum Schema {
 #[must_use]
 pub fn needed() -> i64 {
     MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
-}
-
-/// How often a migration is begun again that those at work were in the way of.
-const MEETINGS: usize = 30;
-
-/// Applies what is missing: our migrations, and then those of the chores' storage. Any number may do so at once, and
-/// so may an application that brings the storage up to date itself: one after the other.
-///
-/// Workers and producers may go on beside it. A migration that meets them crosswise is rolled back and begun again.
-///
-/// # Errors
-/// When one of them fails, or meets others crosswise again and again, or the database is away.
-pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
-    // sqlx's lock of migrations, held by a transaction apart. As sqlx takes it, it is a session's: behind a pooler it
-    // would be left with whoever has that session next, and nobody could ever migrate again.
-    let mut apart = PgConnection::connect_with(&pool.connect_options()).await?;
-    let mut alone = apart
-        .begin_with(opening(
-            "begin; set local lock_timeout = 0; set local statement_timeout = 0; \
-             set local idle_in_transaction_session_timeout = 0",
-        ))
-        .await?;
-    let database: String = sqlx::query_scalar("select current_database()").fetch_one(&mut *alone).await?;
-    sqlx::query("-- migrate.alone\nselect pg_advisory_xact_lock($1)")
-        .bind(lock_of(&database))
-        .execute(&mut *alone)
-        .await?;
-    let mut meetings = 0;
-    // Not paused between: that somebody is in the way takes PostgreSQL a second to find out.
-    while let Err(error) = apply(pool).await {
-        meetings += 1;
-        if meetings > MEETINGS || !met_others(&error) {
-            return Err(error);
-        }
-        tracing::info!(%error, "a migration met others crosswise; it is begun again");
-    }
-    alone.commit().await?;
-    Ok(apart.close().await?)
-}
-
-async fn apply(pool: &PgPool) -> Result<(), MigrateError> {
-    MIGRATOR.run(pool).await?;
-    storage::migrator().run(pool).await
-}
-
-/// Whether this is nobody's fault and over by now. Each migration is a transaction, so nothing is half done.
-fn met_others(error: &MigrateError) -> bool {
-    let (MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) = error else {
-        return false;
-    };
-    matches!(
-        ErrorClass::of(error),
-        ErrorClass::Deadlock | ErrorClass::Serialization | ErrorClass::LockTimeout
-    )
-}
-
-/// The key of sqlx's lock of the migrations of a database.
-fn lock_of(database: &str) -> i64 {
-    0x3d32_ad9e * i64::from(crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(database.as_bytes()))
 }
 
 /// Looks at the schema.

@@ -16,6 +16,8 @@ use crate::cli::terminal::cut;
 
 /// The most characters that are repeated of a name that no column has.
 const LONGEST_NAME: usize = 100;
+/// The most names of columns that are called wrong.
+const MOST_WRONG: usize = 20;
 
 /// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -144,16 +146,16 @@ impl Reading {
             let field = Some(cut(name, LONGEST_NAME).into_owned());
             self.rows.bad.push(BadLine { line: 1, field, problem });
         };
-        let mut is_good = true;
+        let mut wrong_ones = 0;
         let mut is_over = records.next()?.is_none();
         let mut number = 0;
-        while !is_over {
+        while !is_over && wrong_ones < MOST_WRONG {
             let Field { bytes, is_last } = records.field()?;
             is_over = is_last;
             number += 1;
             let Some(bytes) = bytes else {
                 wrong(&format!("column {number}"), too_long());
-                is_good = false;
+                wrong_ones += 1;
                 continue;
             };
             let name = String::from_utf8_lossy(bytes);
@@ -169,14 +171,14 @@ impl Reading {
                 Err(problem) => problem,
             };
             wrong(name, problem);
-            is_good = false;
+            wrong_ones += 1;
         }
         let key = self.table.key;
-        if columns.iter().all(|column| column.name != key) {
+        if is_over && columns.iter().all(|column| column.name != key) {
             wrong(key, "the column is missing; the first line has to name the columns".to_owned());
-            is_good = false;
+            wrong_ones += 1;
         }
-        Ok(is_good.then_some(columns))
+        Ok((wrong_ones == 0).then_some(columns))
     }
 
     fn json(&mut self, line: u64, text: &str) {

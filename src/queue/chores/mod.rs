@@ -4,7 +4,7 @@
 //!
 //! - *Whether it is due* is computed from `seatkeeper.schedules` by whoever looks ([`crate::schedule::due`]), and a
 //!   chore looks again when it starts. Its last transaction says that the slot has been run.
-//! - *Never over itself*: a chore holds a transaction-scoped advisory lock for as long as it works. It goes with the
+//! - *Never over itself*: a chore holds the lock of a table of its own for as long as it works. It goes with the
 //!   connection: no lease, no heartbeat, nothing to clean up after a SIGKILL.
 //! - *Again after a death*: every few seconds each replica looks for a slot that is due, that nobody is at and nothing
 //!   waits for, and pushes the next step of it under a key that all of them agree on ([`tick()`]). apalis itself would

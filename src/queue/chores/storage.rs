@@ -11,6 +11,7 @@ use sqlx::migrate::{Migration, Migrator};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, SqlSafeStr};
 use ulid::Ulid;
 
+use crate::postgres::ErrorClass;
 use crate::schedule::Schedule;
 
 /// The name of our queue among those of `apalis.jobs`, which an application may share.
@@ -139,32 +140,37 @@ pub async fn push(connection: &mut PgConnection, task: Task, delay_seconds: f64)
     Ok(pushed.rows_affected() == 1)
 }
 
-/// Whoever holds this lock is at the chore. It ends with the transaction.
-const LOCK_CLASS: i32 = 730_524;
-
-/// Takes the chore's lock, waiting no longer than the transaction lets it.
+/// Takes the chore's lock, waiting no longer than the transaction lets it. Whoever has it is at the chore; it ends with the transaction.
 ///
 /// # Errors
 /// 55P03 when somebody else has it.
 pub async fn lock(connection: &mut PgConnection, chore: Schedule) -> sqlx::Result<()> {
-    sqlx::query("-- chores.lock\nselect pg_advisory_xact_lock($1, hashtext($2))")
-        .bind(LOCK_CLASS)
-        .bind(chore.as_str())
-        .execute(connection)
-        .await?;
-    Ok(())
+    let lock = format!("-- chores.lock\nlock table {} in share update exclusive mode", lock_of(chore));
+    sqlx::raw_sql(AssertSqlSafe(lock)).execute(connection).await.map(drop)
 }
 
-/// Takes the chore's lock when nobody has it.
+/// Takes the chore's lock when nobody has it. When somebody does, the transaction is as good as rolled back.
 ///
 /// # Errors
 /// When the database cannot be asked.
 pub async fn try_lock(connection: &mut PgConnection, chore: Schedule) -> sqlx::Result<bool> {
-    sqlx::query_scalar("-- chores.try_lock\nselect pg_try_advisory_xact_lock($1, hashtext($2))")
-        .bind(LOCK_CLASS)
-        .bind(chore.as_str())
-        .fetch_one(connection)
-        .await
+    let lock =
+        format!("-- chores.try_lock\nlock table {} in share update exclusive mode nowait", lock_of(chore));
+    match sqlx::raw_sql(AssertSqlSafe(lock)).execute(connection).await {
+        Ok(_) => Ok(true),
+        Err(error) if ErrorClass::of(&error) == ErrorClass::LockTimeout => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The table that only workers can lock.
+const fn lock_of(chore: Schedule) -> &'static str {
+    match chore {
+        Schedule::RollCall => "seatkeeper.lock_roll_call",
+        Schedule::CriticalChecks => "seatkeeper.lock_critical_checks",
+        Schedule::Retention => "seatkeeper.lock_retention",
+        Schedule::Statistics => "seatkeeper.lock_statistics",
+    }
 }
 
 /// Takes rows off the queue that would end every worker that fetches them: an ID that is no ULID, a payload that is

@@ -29,7 +29,7 @@ async fn look(pool: &PgPool, chore: Schedule) -> sqlx::Result<()> {
     }
     if !storage::try_lock(&mut transaction, chore).await? {
         // Somebody is at it, or is just looking.
-        return transaction.commit().await;
+        return transaction.rollback().await;
     }
     // Again, with the lock: what was due a moment ago may have been done meanwhile.
     let Some(due) = schedule::due(&mut transaction, chore).await? else {

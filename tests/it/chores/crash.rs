@@ -140,9 +140,9 @@ async fn a_lock_that_is_lost_lets_another_begin_and_the_slot_is_still_run_once()
     db.until_blocked_by(pid).await;
     until("the connection that holds the lock is ended", async || {
         db.value::<bool>(
-            "select coalesce(bool_or(pg_terminate_backend(pid)), false) from pg_locks
-             where locktype = 'advisory' and objsubid = 2 and granted
-                 and database = (select oid from pg_database where datname = current_database())",
+            "select coalesce(bool_or(pg_terminate_backend(pid)), false) from pg_locks l join pg_class c on c.oid = l.relation
+             where c.relname like 'lock\\_%' and l.granted and l.mode = 'ShareUpdateExclusiveLock'
+                 and l.database = (select oid from pg_database where datname = current_database())",
         )
         .await
     })

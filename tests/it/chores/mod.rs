@@ -77,8 +77,9 @@ async fn slow_down(db: &TestDb) -> (Transaction<'static, Postgres>, i32) {
 /// How many are at a chore, as the lock says.
 async fn at_it(db: &TestDb) -> i64 {
     db.value(
-        "select count(*) from pg_locks where locktype = 'advisory' and objsubid = 2 and granted
-             and database = (select oid from pg_database where datname = current_database())",
+        "select count(*) from pg_locks l join pg_class c on c.oid = l.relation
+         where c.relname like 'lock\\_%' and l.granted and l.mode = 'ShareUpdateExclusiveLock'
+             and l.database = (select oid from pg_database where datname = current_database())",
     )
     .await
 }

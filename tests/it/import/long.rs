@@ -45,7 +45,7 @@ async fn the_header_is_no_longer_than_its_columns() {
     let long = "x".repeat(LONGEST + 1);
     for (header, complaint) in [
         (format!("user_id,{long}"), "line 1: column 2: longer than 1048576 bytes".to_owned()),
-        (format!("user_id,{}", &long[1..]), format!("line 1: {}: no such column", "x".repeat(100))),
+        (format!("user_id,{}", &long[1..]), format!("line 1: {}… (", "x".repeat(100))),
         (
             format!("user_id{}", ",user_id".repeat(LONGEST)),
             "line 1: user_id: the column is there twice".to_owned(),
@@ -53,7 +53,7 @@ async fn the_header_is_no_longer_than_its_columns() {
     ] {
         let (exit, _, complaints) = import(&db, "users", CSV, format!("{header}\n1\n")).await;
         assert_eq!(exit, 2);
-        assert!(complaints.contains(&complaint) && complaints.len() < 1000, "{}", complaints.len());
+        assert!(complaints.contains(&complaint) && complaints.len() < 2000, "{}", complaints.len());
     }
     assert_eq!(counts(&db, "users", "\u{feff}user_id\r\n7\r\n").await, [1, 0, 0]);
 }

@@ -2,6 +2,7 @@
 
 mod applied;
 mod beside;
+mod held_up;
 mod process;
 mod shape;
 
