@@ -41,6 +41,9 @@ pub struct Applied {
     pub balance: i64,
 }
 
+/// The largest balance that a grant may bring about, in credits. What a refund gives back may lie above it.
+pub const BALANCE_LIMIT: i64 = 1_000_000_000_000_000_000;
+
 /// Credits, signed: a whole number within ±10¹², not zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(transparent)]

@@ -40,6 +40,8 @@ reasons! {
     SemesterFull = "semester_full";
     /// The balance does not cover it.
     InsufficientCredits = "insufficient_credits";
+    /// The grant would bring the balance above 10¹⁸.
+    BalanceLimit = "balance_limit";
     /// `unenroll_closes_at` had come.
     UnenrollClosed = "unenroll_closed";
     /// The user has no active enrollment in the semester, or not the one named.

@@ -7,7 +7,7 @@ impl Kind {
     #[must_use]
     pub const fn refusals(self) -> &'static [Reason] {
         use Reason::{
-            AlreadyBooked, AlreadyCancelled, AlreadyEnrolled, BookingClosed, BookingNotFound,
+            AlreadyBooked, AlreadyCancelled, AlreadyEnrolled, BalanceLimit, BookingClosed, BookingNotFound,
             CancellationClosed, EnrollmentClosed, InsufficientCredits, NotEnrolled, RequestExpired,
             ScheduleConflict, SemesterFull, SemesterNotFound, SemesterNotOpen, SessionCancelled,
             SessionNotFound, SessionNotStarted, UnenrollClosed, UserInactive, UserNotFound,
@@ -46,7 +46,7 @@ impl Kind {
             Self::CancelBooking => &[RequestExpired, BookingNotFound, AlreadyCancelled, CancellationClosed],
             Self::RecordAttendance => &[RequestExpired, SessionNotFound, BookingNotFound, SessionNotStarted],
             Self::CancelSemester => &[RequestExpired, SemesterNotFound, AlreadyCancelled],
-            Self::GrantCredits => &[RequestExpired, UserNotFound, InsufficientCredits],
+            Self::GrantCredits => &[RequestExpired, UserNotFound, InsufficientCredits, BalanceLimit],
         }
     }
 }

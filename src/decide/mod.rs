@@ -67,7 +67,7 @@ pub enum DecideError {
     /// The batch did not read a row that the rules need: a defect of the prefetch, not of the request.
     #[error("{0} was not prefetched")]
     NotPrefetched(&'static str),
-    /// Credits beyond what the ledger can hold.
+    /// Credits beyond what the ledger can hold: a refund, on top of what somebody wrote by hand.
     #[error("the balance of user {user_id} would exceed the range of the ledger")]
     BalanceOverflow {
         /// Whose.

@@ -1,6 +1,7 @@
 //! Every reason on both sides of its boundary, in the order of the contract; exact figures; nothing half done.
 
 mod booking;
+mod limit;
 mod names;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -245,9 +246,10 @@ fn a_grant_moves_the_balance_and_a_negative_one_stops_at_0() {
 
 #[test]
 fn what_cannot_be_answered_is_an_error_and_no_answer() {
-    let mut rich = world(i64::MAX, open_semester(), false);
+    // Nothing that was granted comes to so much: somebody wrote it.
+    let mut beyond = world(i64::MAX, open_semester(), true);
     let overflow = DecideError::BalanceOverflow { user_id: 1 };
-    assert_eq!(decide(&mut rich, &ask(grant_1(1))), Err(overflow));
+    assert_eq!(decide(&mut beyond, &ask(unenroll_1())), Err(overflow));
     let blind = &mut World::default();
     assert!(matches!(decide(blind, &ask(enroll_1())), Err(DecideError::NotPrefetched(_))));
     let book = seatkeeper_jobs::book::Book { user_id: user(1), session_id: 1.try_into().unwrap() };

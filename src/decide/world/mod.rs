@@ -207,6 +207,12 @@ impl World {
     }
 
     /// The one place where a balance moves: never without its ledger row.
+    ///
+    /// Grants keep to the limit of balances, by their rule. A refund may go beyond it, since nobody is kept in a place, and no
+    /// semester from being cancelled, for being rich: it gives back only what was charged before. What a user has, and has paid for places
+    /// that are still active, is never more than what was granted to them in all; so for a refund to leave the range, one user must
+    /// have been granted nine times the limit, by more than nine million of the largest grants. Only what a hand has written
+    /// comes to that: it is an error, told with the request.
     fn enter(
         &mut self,
         user_id: UserId,

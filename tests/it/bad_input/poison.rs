@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use seatkeeper::batch::{Limits, Turn, Worker, sort_out};
 use seatkeeper::postgres::{Timeouts, Transactions, connect_options, pool};
-use seatkeeper_jobs::grant_credits::{Amount, GrantCredits};
-use seatkeeper_jobs::{Outcome, Reason, Receipt, Status, enroll::Enroll};
-use serde_json::json;
+use seatkeeper_jobs::cancel_semester::CancelSemester;
+use seatkeeper_jobs::grant_credits::{Amount, BALANCE_LIMIT, GrantCredits};
+use seatkeeper_jobs::unenroll::Unenroll;
+use seatkeeper_jobs::{Job, Outcome, Reason, Receipt, Status, UserId, enroll::Enroll};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::http::{get, sample};
@@ -15,6 +17,10 @@ use crate::support::{Process, TestDb, until};
 /// The user whose requests are poison, in the midst of 200 others.
 const POISON: i64 = 101;
 const USERS: i64 = 201;
+
+fn user(id: i64) -> UserId {
+    id.try_into().unwrap()
+}
 
 fn enroll(user: i64) -> Enroll {
     Enroll { user_id: user.try_into().unwrap(), semester_id: 1.try_into().unwrap() }
@@ -229,42 +235,69 @@ async fn any_other_constraint_costs_attempts_and_is_named_in_the_last_error() {
     db.assert_sound().await;
 }
 
+/// Balances of 10¹⁸ and more, as a hand may leave them: what they take and what they do not is an answer, given once.
 #[tokio::test]
-async fn a_balance_beyond_what_the_ledger_holds_fails_and_takes_nobody_with_it() {
+async fn a_balance_at_its_limit_or_beyond_is_answered_at_once_and_takes_nobody_with_it() {
     let db = TestDb::new().await;
-    db.users(3).await;
-    db.semester(1, None, 0).await;
-    let nearly = 9_200_000_000_000_000_000_i64;
-    db.run(&format!(
-        "update seatkeeper.users set credit_balance = {nearly} where user_id = 2;
-         insert into seatkeeper.credit_transactions (user_id, transaction_type, amount, balance_after)
-         values (2, 'OPENING_BALANCE', {nearly}, {nearly})"
-    ))
-    .await;
-    // As many as fit by a trillion each, and some more.
-    let room = (i64::MAX - nearly) / Amount::MAX;
-    let ids: Vec<Uuid> = (0..4).map(|_| Uuid::now_v7()).collect();
-    db.run(&format!(
-        "update seatkeeper.users set credit_balance = credit_balance + {room} * {max} where user_id = 2;
-         insert into seatkeeper.credit_transactions (user_id, transaction_type, amount, balance_after)
-         select 2, 'OPENING_BALANCE', {room} * {max}, {nearly} + {room} * {max}",
-        max = Amount::MAX
-    ))
-    .await;
-    db.ask(ids[0], grant(1, 5)).await;
-    db.ask(ids[1], grant(2, Amount::MAX)).await;
-    db.ask(ids[2], grant(3, 5)).await;
-    db.ask(ids[3], enroll(2)).await;
-    let mut worker = db.worker_with(Limits { attempts: 1, ..Limits::default() });
-    while !matches!(worker.turn().await, Turn::Idle) {}
-
-    let failed = db.receipt(ids[1]).await;
-    assert_eq!((failed.status, failed.reason), (Status::Failed, Some(Reason::AttemptsExhausted)));
-    assert_eq!(last_error(&db, ids[1]).await, "the balance of user 2 would exceed the range of the ledger");
-    for id in [ids[0], ids[2], ids[3]] {
-        assert_eq!(db.receipt(id).await.outcome, Some(Outcome::Applied));
+    db.users(4).await;
+    db.semester(1, None, 10).await;
+    let beyond = 9_223_372_036_854_775_000_i64;
+    for (user, balance) in [(2, BALANCE_LIMIT), (3, beyond)] {
+        db.run(&format!(
+            "update seatkeeper.users set credit_balance = {balance} where user_id = {user};
+             insert into seatkeeper.credit_transactions (user_id, transaction_type, amount, balance_after)
+             values ({user}, 'OPENING_BALANCE', {balance}, {balance})"
+        ))
+        .await;
     }
-    assert_eq!(db.receipt(ids[0]).await.result, Some(json!({"balance": 5})));
+    let asked: [(Job, Value); 8] = [
+        (grant(1, 5).into(), json!({ "balance": 5 })),
+        (grant(2, 1).into(), json!({ "balance": BALANCE_LIMIT, "limit": BALANCE_LIMIT })),
+        (grant(2, -7).into(), json!({ "balance": BALANCE_LIMIT - 7 })),
+        (grant(2, 8).into(), json!({ "balance": BALANCE_LIMIT - 7, "limit": BALANCE_LIMIT })),
+        (grant(2, 7).into(), json!({ "balance": BALANCE_LIMIT })),
+        (grant(3, Amount::MAX).into(), json!({ "balance": beyond, "limit": BALANCE_LIMIT })),
+        (grant(3, -1).into(), json!({ "balance": beyond - 1 })),
+        (grant(4, Amount::MAX).into(), json!({ "balance": Amount::MAX })),
+    ];
+    let mut ids = Vec::new();
+    for (job, result) in asked {
+        let id = Uuid::now_v7();
+        db.ask(id, job).await;
+        ids.push((id, result));
+    }
+    let turn = db.worker().turn().await;
+    assert!(matches!(turn, Turn::Answered(_)), "{turn:?}");
+    for (id, result) in ids {
+        let receipt = db.receipt(id).await;
+        let is_refused = result.get("limit").is_some();
+        let reason = is_refused.then_some(Reason::BalanceLimit);
+        assert_eq!((receipt.status, receipt.reason, receipt.attempts), (Status::Done, reason, 1));
+        assert_eq!(receipt.result, Some(result));
+    }
+
+    // What was paid comes back, whatever the balance is by then.
+    let ids: Vec<Uuid> = (0..5).map(|_| Uuid::now_v7()).collect();
+    db.ask(ids[0], enroll(2)).await;
+    db.ask(ids[1], enroll(3)).await;
+    db.drain().await;
+    db.ask(ids[2], grant(2, 10)).await;
+    db.drain().await;
+    db.ask(ids[3], Unenroll { user_id: user(2), semester_id: 1.try_into().unwrap(), enrollment_id: None })
+        .await;
+    db.drain().await;
+    db.ask(ids[4], CancelSemester { semester_id: 1.try_into().unwrap(), note: None }).await;
+    db.drain().await;
+    for id in ids {
+        let receipt = db.receipt(id).await;
+        assert_eq!((receipt.outcome, receipt.attempts), (Some(Outcome::Applied), 1), "{receipt:?}");
+    }
+    let balances: Vec<i64> = db
+        .value(
+            "select array_agg(credit_balance order by user_id) from seatkeeper.users where user_id in (2, 3)",
+        )
+        .await;
+    assert_eq!(balances, [BALANCE_LIMIT + 5, beyond - 1]);
     db.assert_sound().await;
 }
 

@@ -61,6 +61,7 @@ const ANSWERS: &[(&str, &[&str])] = &[
         &["applied", "request_expired", "session_not_found", "booking_not_found", "session_not_started"],
     ),
     ("cancel_semester", &["applied", "semester_not_found", "already_cancelled"]),
+    // (`balance_limit` takes more than a load can grant: see `rich.rs`.)
     ("grant_credits", &["applied", "request_expired", "user_not_found", "insufficient_credits"]),
 ];
 

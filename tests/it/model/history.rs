@@ -96,12 +96,17 @@ pub struct End {
     pub at: DateTime<Utc>,
 }
 
+/// Before the first request: additions of users are recorded nowhere. Those of semesters and sessions are among the changes.
+#[derive(Debug, Clone, Default)]
+pub struct Before {
+    pub users: BTreeMap<i64, User>,
+    pub ledger: Vec<LedgerRow>,
+}
+
 /// Everything that is needed to say whether the answers are right.
 #[derive(Debug, Clone)]
 pub struct History {
-    /// Before the first request: additions of users are recorded nowhere. Those of semesters and sessions are among the
-    /// changes.
-    pub users: BTreeMap<i64, User>,
+    pub before: Before,
     pub requests: Vec<Asked>,
     pub changes: Vec<Change>,
     pub end: End,
@@ -138,7 +143,7 @@ struct TransactionRow {
     created_at: DateTime<Utc>,
 }
 
-pub async fn users(pool: &PgPool) -> BTreeMap<i64, User> {
+async fn users(pool: &PgPool) -> BTreeMap<i64, User> {
     let rows: Vec<(i64, bool, i64)> =
         sqlx::query_as("select user_id, is_active, credit_balance from seatkeeper.users")
             .fetch_all(pool)
@@ -147,9 +152,26 @@ pub async fn users(pool: &PgPool) -> BTreeMap<i64, User> {
     rows.into_iter().map(|(id, is_active, balance)| (id, User { is_active, balance })).collect()
 }
 
+async fn ledger(pool: &PgPool) -> Vec<LedgerRow> {
+    let rows: Vec<TransactionRow> = sqlx::query_as(
+        "select user_id, transaction_type, amount, balance_after, enrollment_id, request_id, created_at
+         from seatkeeper.credit_transactions order by transaction_id",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    rows.into_iter().map(TransactionRow::plain).collect()
+}
+
+impl Before {
+    pub async fn read(pool: &PgPool) -> Self {
+        Self { users: users(pool).await, ledger: ledger(pool).await }
+    }
+}
+
 impl History {
-    /// Reads it, once nobody works any more. `users` are those before the first request.
-    pub async fn read(pool: &PgPool, users_before: BTreeMap<i64, User>) -> Self {
+    /// Reads it, once nobody works any more.
+    pub async fn read(pool: &PgPool, before: Before) -> Self {
         let requests = sqlx::query_as(
             "select request_id, kind, payload, status, outcome, reason, result, attempts, run_at, expires_at,
                     enqueued_at, finished_at, answer_seq, last_error
@@ -182,26 +204,19 @@ impl History {
         .fetch_all(pool)
         .await
         .unwrap();
-        let ledger: Vec<TransactionRow> = sqlx::query_as(
-            "select user_id, transaction_type, amount, balance_after, enrollment_id, request_id, created_at
-             from seatkeeper.credit_transactions order by transaction_id",
-        )
-        .fetch_all(pool)
-        .await
-        .unwrap();
         let end = End {
             users: users(pool).await,
             semesters: semesters.fetch_all(pool).await.unwrap(),
             sessions: sessions.fetch_all(pool).await.unwrap(),
             enrollments: enrollments.into_iter().map(EnrollmentRow::named).collect(),
-            ledger: ledger.into_iter().map(TransactionRow::plain).collect(),
+            ledger: ledger(pool).await,
             bookings: bookings.into_iter().map(|numbered| (numbered.booking_id, numbered.row)).collect(),
             attendance: attendance.into_iter().map(|numbered| (numbered.booking_id, numbered.row)).collect(),
             marks,
             at,
         };
         Self {
-            users: users_before,
+            before,
             requests: requests.fetch_all(pool).await.unwrap(),
             changes: changes.fetch_all(pool).await.unwrap(),
             end,

@@ -11,6 +11,7 @@ pub mod load;
 mod owner;
 mod producer;
 mod reference;
+mod rich;
 mod stage;
 mod tampered;
 
@@ -18,6 +19,7 @@ use seatkeeper::batch::Limits;
 use seatkeeper::health::Health;
 use seatkeeper::postgres::{Timeouts, Transactions, connect_options, pool};
 use seatkeeper::queue;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use coverage::Coverage;
@@ -38,21 +40,13 @@ async fn every_answer_is_that_of_the_reference() {
     for process in &processes {
         process.await_log("working");
     }
-    let stop = CancellationToken::new();
-    let own_pool = pool(connect_options(&db.url).unwrap(), 3);
-    let settings = queue::Settings {
-        workers: 1,
-        limits: Limits { batch: 40, ..Limits::default() },
-        ..queue::Settings::default()
-    };
-    let transactions = Transactions::new(own_pool, Timeouts::default());
-    let worker = tokio::spawn(queue::run(transactions, settings, Health::default(), stop.clone()));
+    let (stop, worker) = working(&db, 40);
 
     load.allow(load.total);
     load.run().await;
     load.answered().await;
     stop.cancel();
-    worker.await.unwrap().unwrap();
+    worker.await.unwrap();
     for process in processes {
         assert_eq!(process.terminate(), Some(0));
     }
@@ -63,4 +57,18 @@ async fn every_answer_is_that_of_the_reference() {
     complaints.assert_none(load.seed);
     coverage.assert_everything_occurred(&load);
     db.assert_sound().await;
+}
+
+/// A worker in this process, until the token is cancelled.
+fn working(db: &TestDb, batch: usize) -> (CancellationToken, JoinHandle<()>) {
+    let stop = CancellationToken::new();
+    let own_pool = pool(connect_options(&db.url).unwrap(), 3);
+    let settings = queue::Settings {
+        workers: 1,
+        limits: Limits { batch, ..Limits::default() },
+        ..queue::Settings::default()
+    };
+    let transactions = Transactions::new(own_pool, Timeouts::default());
+    let running = queue::run(transactions, settings, Health::default(), stop.clone());
+    (stop, tokio::spawn(async { running.await.unwrap() }))
 }

@@ -19,6 +19,21 @@ pub const CROWDED: RangeInclusive<i64> = 1..=30;
 /// Those of them that owners move into the past and back.
 pub const WANDERING: RangeInclusive<i64> = 17..=30;
 
+/// Users who have as much as a grant can bring about, once they are enriched; some of them more, the last of them far more.
+pub const RICH: i64 = 9;
+
+/// Gives them that, as a hand would.
+pub async fn enrich(pool: &PgPool) {
+    let sql = format!(
+        "update seatkeeper.users set credit_balance = case when user_id = {RICH} then 9223372036854770000 when user_id > 5 then 1000000000000000500
+             else 1000000000000000000 end
+         where user_id <= {RICH};
+         insert into seatkeeper.credit_transactions (user_id, transaction_type, amount, balance_after)
+         select user_id, 'OPENING_BALANCE', credit_balance, credit_balance from seatkeeper.users where user_id <= {RICH}"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(pool).await.unwrap();
+}
+
 /// Makes it.
 pub async fn lay_out(pool: &PgPool) {
     let sql = format!(

@@ -88,7 +88,8 @@ impl Complaints {
 pub fn check(history: &History) -> Complaints {
     let mut complaints = Complaints::default();
     answered_once(history, &mut complaints);
-    let mut model = Model { users: history.users.clone(), ..Model::default() };
+    let before = history.before.clone();
+    let mut model = Model { users: before.users, ledger: before.ledger, ..Model::default() };
     let mut clocks = BTreeMap::new();
     for event in events(history, &mut complaints) {
         if let Some((lane, at)) = event.decided(history) {

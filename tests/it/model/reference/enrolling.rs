@@ -138,10 +138,10 @@ impl Model {
             .map(|((user_id, _), enrollment_id)| (*enrollment_id, *user_id))
             .collect();
         enrolled.sort_unstable();
-        let mut refunded = 0;
+        let mut refunded = 0_i64;
         for (enrollment_id, user_id) in &enrolled {
             let price_paid = self.withdraw(*enrollment_id, question.now);
-            refunded += price_paid;
+            refunded = refunded.saturating_add(price_paid);
             let refund = "TOURNAMENT_CANCEL_REFUND";
             self.move_balance(question, *user_id, refund, price_paid, Some(*enrollment_id));
         }

@@ -155,11 +155,15 @@ impl Model {
         let Some(user) = self.users.get(&user_id) else {
             return refused("user_not_found");
         };
-        if user.balance + amount < 0 {
+        if amount < 0 && user.balance < -amount {
             return Answer::Refused(
                 "insufficient_credits",
                 json!({ "balance": user.balance, "cost": -amount }),
             );
+        }
+        let most = 10_i64.pow(18);
+        if amount > 0 && user.balance > most - amount {
+            return Answer::Refused("balance_limit", json!({ "balance": user.balance, "limit": most }));
         }
         let transaction_type = if amount > 0 { "PURCHASE" } else { "ADMIN_ADJUSTMENT" };
         let balance = self.move_balance(question, user_id, transaction_type, amount, None);
