@@ -30,21 +30,29 @@ fn rank(trouble: &Trouble) -> u8 {
     }
 }
 
-/// The function as the migrations made it last, and who may call it when it is made anew: everybody, unless they say otherwise.
+/// The function as the migrations made it last and with what they set for it since, and who may call it when it is made anew:
+/// everybody, unless they say otherwise.
 fn function(name: &str, is_missing: bool) -> Vec<String> {
     let heads = [
         format!("create function seatkeeper.{name}("),
         format!("create or replace function seatkeeper.{name}("),
     ];
-    let mut made = None;
+    let altered = format!("alter function seatkeeper.{name}(");
+    let mut made = Vec::new();
     let mut is_kept = false;
     for migration in MIGRATOR.iter() {
         let sql = migration.sql.as_str();
         let begin = heads.iter().filter_map(|head| sql.rfind(head.as_str()).map(|at| (at, head))).max();
+        let mut rest = sql;
         if let Some((begin, head)) = begin {
-            let rest = &sql[begin + head.len()..];
+            rest = &sql[begin + head.len()..];
             let end = rest.find("$$;").map_or(rest.len(), |end| end + 2);
-            made = Some(format!("create or replace function seatkeeper.{name}({}", &rest[..end]));
+            made = vec![format!("create or replace function seatkeeper.{name}({}", &rest[..end])];
+            rest = &rest[end..];
+        }
+        for (at, _) in rest.match_indices(altered.as_str()) {
+            let end = rest[at..].find(';').unwrap_or(rest.len() - at);
+            made.push(rest[at..at + end].to_owned());
         }
         is_kept |= sql
             .split("revoke all on function ")
@@ -56,7 +64,8 @@ fn function(name: &str, is_missing: bool) -> Vec<String> {
     }
     let kept =
         (is_missing && is_kept).then(|| format!("revoke all on function seatkeeper.{name} from public"));
-    made.into_iter().chain(kept).collect()
+    made.extend(kept);
+    made
 }
 
 #[cfg(test)]
@@ -74,9 +83,13 @@ mod tests {
             assert!(made[0].ends_with("$$") && made[0].matches("$$").count() == 2, "{name}: {made:#?}");
             if guard.definition.contains("security definer") {
                 assert_eq!(
-                    made.get(1),
+                    made.last(),
                     Some(&format!("revoke all on function seatkeeper.{name} from public"))
                 );
+            }
+            for (setting, _) in guard.definition.split(", ").filter_map(|part| part.split_once('=')) {
+                let is_set = made.iter().any(|sql| sql.contains(&format!("set {setting} = ")));
+                assert!(is_set, "{name} has its {setting} again: {made:#?}");
             }
         }
     }

@@ -1,5 +1,5 @@
 -- invariant: INV-09
--- guard: none: locks hold this, and that effect and answer are one commit
+-- guard: chk_request_answer
 -- offends: {"request_id": "00000000-0000-0000-0000-000000000001", "what": "late"}
 -- offends: {"request_id": "00000000-0000-0000-0000-000000000002", "what": "late"}
 -- offends: {"request_id": "00000000-0000-0000-0000-000000000003", "what": "attempts"}
@@ -7,7 +7,11 @@
 -- offends: {"request_id": "00000000-0000-0000-0000-00000000000a", "what": "ledger row 102"}
 -- offends: {"request_id": "00000000-0000-0000-0000-00000000000b", "what": "booking 22"}
 -- offends: {"request_id": "00000000-0000-0000-0000-00000000000c", "what": "attendance of booking 22"}
--- also:
+-- offends: {"request_id": "00000000-0000-0000-0000-00000000000d", "what": "no outcome"}
+-- offends: {"request_id": "00000000-0000-0000-0000-00000000000e", "what": "no number"}
+-- offends: {"request_id": "00000000-0000-0000-0000-00000000000f", "what": "no outcome"}
+-- offends: {"request_id": "00000000-0000-0000-0000-00000000000f", "what": "no number"}
+-- also: INV-05
 -- == given
 insert into seatkeeper.users (user_id) values (1), (2);
 insert into seatkeeper.semesters (semester_id, code, status, max_players, enrolled_count)
@@ -61,7 +65,13 @@ values (102, 2, 'TOURNAMENT_ENROLLMENT', 0, 0, 12, '00000000-0000-0000-0000-0000
 insert into seatkeeper.bookings (booking_id, user_id, session_id, status, starts_at, ends_at, request_id)
 select 22, 2, session_id, 'CONFIRMED', starts_at, ends_at, '00000000-0000-0000-0000-00000000000b'::uuid from seatkeeper.sessions;
 insert into seatkeeper.attendance (booking_id, status, request_id) values (22, 'late', '00000000-0000-0000-0000-00000000000c');
+-- Answered without saying what, without a place in the order, or neither.
+insert into seatkeeper.requests (request_id, kind, payload, status, outcome, finished_at, answer_seq, semester_id, user_id, attempts)
+values ('00000000-0000-0000-0000-00000000000d', 'enroll', '{"user_id": 2, "semester_id": 1}', 'done', null, now(), 3, 1, 2, 1),
+       ('00000000-0000-0000-0000-00000000000e', 'enroll', '{"user_id": 2, "semester_id": 1}', 'done', 'applied', now(), null, 1, 2, 1),
+       ('00000000-0000-0000-0000-00000000000f', 'enroll', '{"user_id": 2, "semester_id": 1}', 'done', null, now(), null, 1, 2, 1);
 -- == drop
+alter table seatkeeper.requests drop constraint chk_request_answer;
 -- == repair
 -- The late ones are answered or cancelled. Of the others the requests come back, as the backup has them.
 update seatkeeper.requests set status = 'cancelled', hold = null, finished_at = now()
@@ -72,3 +82,11 @@ insert into seatkeeper.request_tombstones (request_id, kind, payload_digest, sta
 values ('00000000-0000-0000-0000-00000000000a', 'enroll', '', 'done', 'applied', now(), now()),
        ('00000000-0000-0000-0000-00000000000b', 'book', '', 'done', 'applied', now(), now()),
        ('00000000-0000-0000-0000-00000000000c', 'record_attendance', '', 'done', 'applied', now(), now());
+-- What was answered without saying what is as the backup has it; an answer is never changed, so this once without that guard.
+alter table seatkeeper.requests disable trigger trg_answer_for_good;
+update seatkeeper.requests set outcome = 'refused', reason = 'semester_full', answer_seq = coalesce(answer_seq, nextval('seatkeeper.answer_seq'))
+where request_id in ('00000000-0000-0000-0000-00000000000d', '00000000-0000-0000-0000-00000000000f');
+update seatkeeper.requests set answer_seq = nextval('seatkeeper.answer_seq') where request_id = '00000000-0000-0000-0000-00000000000e';
+alter table seatkeeper.requests enable trigger trg_answer_for_good;
+alter table seatkeeper.requests add constraint chk_request_answer check (
+    seatkeeper.answer_fits(status, hold, outcome, reason, result, answer_seq, finished_at));

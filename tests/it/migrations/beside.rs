@@ -118,9 +118,9 @@ async fn a_migration_that_meets_a_batch_crosswise_is_begun_again() {
         }
     );
     assert_eq!(code, 0, "{complaints}");
-    let applied: Vec<usize> =
+    let applied: Vec<i64> =
         serde_json::from_value(serde_json::from_str::<Value>(&out).unwrap()["applied"].clone()).unwrap();
-    assert_eq!(applied, (BEFORE + 1..=MIGRATOR.iter().count()).collect::<Vec<_>>());
+    assert_eq!(applied, MIGRATOR.iter().skip(BEFORE).map(|migration| migration.version).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

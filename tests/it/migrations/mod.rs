@@ -3,6 +3,7 @@
 mod applied;
 mod beside;
 mod held_up;
+mod paths;
 mod process;
 mod shape;
 
