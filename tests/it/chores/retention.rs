@@ -33,6 +33,12 @@ async fn age(db: &TestDb, interval: &str) {
     .await;
 }
 
+/// Has requests kept for so many days.
+async fn keep_days(db: &TestDb, days: u64) {
+    let plan = Plan { retain: Some(Duration::from_secs(days * 86_400)), ..plan() };
+    schedule::keep(&db.pool, &plan).await.unwrap();
+}
+
 #[tokio::test]
 async fn an_old_answer_goes_and_sending_it_again_is_still_a_duplicate() {
     let db = TestDb::new().await;
@@ -59,9 +65,7 @@ async fn an_old_answer_goes_and_sending_it_again_is_still_a_duplicate() {
     ))
     .await;
 
-    schedule::keep(&db.pool, &Plan { retain: Some(Duration::from_secs(399 * 86_400)), ..plan() })
-        .await
-        .unwrap();
+    keep_days(&db, 399).await;
     since(&db, "retention", "2 days").await;
     let process = Process::run(&db.url, &["--no-http", "--no-worker", "--retain", "399days"]);
     until("retention has been there", async || {
@@ -101,6 +105,7 @@ async fn many_old_ones_go_in_bounded_steps_and_a_pass_can_be_stopped() {
          from generate_series(1, 2500)",
     )
     .await;
+    keep_days(&db, 1).await;
     let stopped = CancellationToken::new();
     stopped.cancel();
     let none = retire(&db.pool, DAY, &stopped).await.unwrap();
@@ -112,6 +117,37 @@ async fn many_old_ones_go_in_bounded_steps_and_a_pass_can_be_stopped() {
         "select max(n) from (select count(*) as n from seatkeeper.request_tombstones group by xmin::text) x",
     );
     assert_eq!(bounded.fetch_one(&db.pool).await.unwrap(), 1000, "of one transaction");
+}
+
+/// Whoever may call the function cannot have a request forgotten that the settings keep.
+#[tokio::test]
+async fn whoever_calls_it_nothing_goes_that_the_settings_keep() {
+    let db = TestDb::new().await;
+    db.run(
+        "insert into seatkeeper.requests (request_id, kind, payload, status, reason, finished_at)
+         select gen_random_uuid(), 'grant_credits', '{}', 'cancelled', 'by hand', clock_timestamp() - n * interval '1 day' - interval '1 hour'
+         from generate_series(0, 9) n",
+    )
+    .await;
+    let call = async |age: &str| {
+        db.value::<i32>(&format!("select seatkeeper.retire_requests({age}, 0, 1000, 1000)")).await
+    };
+    let ages = ["0", "-1000000", "null", "86400"];
+    for age in ages {
+        assert_eq!(call(age).await, 0, "{age}: no age is set, so that nothing is old");
+    }
+    keep_days(&db, 5).await;
+    assert_eq!(call("691200").await, 2, "who asks for less than what may go gets less");
+    assert_eq!(call("0").await, 3);
+    for age in ages {
+        assert_eq!(call(age).await, 0, "{age}: younger than five days");
+    }
+    schedule::keep(&db.pool, &Plan { retain: None, ..plan() }).await.unwrap();
+    age(&db, "400 days").await;
+    for age in ages {
+        assert_eq!(call(age).await, 0, "{age}: it is switched off again");
+    }
+    assert_eq!((count(&db, "requests").await, count(&db, "request_tombstones").await), (5, 5));
 }
 
 #[tokio::test]
