@@ -5,6 +5,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::note::is_acting;
 use crate::{Job, Kind, PayloadError};
 
 /// A request that every door accepts: valid by construction.
@@ -99,7 +100,8 @@ impl Request {
     /// Who asks: a name for people to read, such as `website`.
     ///
     /// # Errors
-    /// When it is longer than [`Self::MAX_PRODUCER_CHARACTERS`] or holds a NUL.
+    /// When it is longer than [`Self::MAX_PRODUCER_CHARACTERS`], or holds a control character or one that turns the direction of
+    /// writing.
     pub fn with_producer(self, name: impl Into<String>) -> Result<Self, RequestError> {
         Ok(Self { producer: Some(producer_name(name.into())?), ..self })
     }
@@ -149,7 +151,12 @@ impl Request {
         if payload.to_string().len() > Self::MAX_PAYLOAD_BYTES {
             return Err(RequestError::of("payload"));
         }
-        Ok(Self { request_id, job: Job::read(kind, payload)?, run_at, expires_at, producer, traceparent })
+        let job = Job::read(kind, payload)?;
+        // Jobs that were taken before have their answer whatever their note is; a new one is looked at.
+        if payload.get("note").and_then(Value::as_str).is_some_and(is_acting) {
+            return Err(RequestError::of("note"));
+        }
+        Ok(Self { request_id, job, run_at, expires_at, producer, traceparent })
     }
 
     /// Reads a line of NDJSON: see [`Request::read`].
@@ -258,7 +265,7 @@ fn storable(field: &str, instant: DateTime<Utc>) -> Result<DateTime<Utc>, Reques
 }
 
 fn producer_name(name: String) -> Result<String, RequestError> {
-    if name.chars().count() > Request::MAX_PRODUCER_CHARACTERS || name.contains('\0') {
+    if name.chars().count() > Request::MAX_PRODUCER_CHARACTERS || is_acting(&name) {
         return Err(RequestError::of("producer"));
     }
     Ok(name)

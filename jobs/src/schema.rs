@@ -8,6 +8,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
+use crate::note::NOT_ACTING;
 use crate::{Kind, Receipt, Request};
 
 /// Every file of `schemas/`: its name and its content.
@@ -70,7 +71,7 @@ fn request(generator: &mut SchemaGenerator) -> Schema {
             "expires_at": instant("To be refused as request_expired from this instant on."),
             "producer": {
                 "description": "Who asks: a name for people to read.",
-                "type": ["string", "null"], "maxLength": Request::MAX_PRODUCER_CHARACTERS, "pattern": "^[^\\u0000]*$"
+                "type": ["string", "null"], "maxLength": Request::MAX_PRODUCER_CHARACTERS, "pattern": NOT_ACTING
             },
             "traceparent": {
                 "description": "W3C trace context.",

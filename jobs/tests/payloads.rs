@@ -3,7 +3,7 @@
 mod support;
 
 use proptest::prelude::*;
-use seatkeeper_jobs::{Job, Kind, LineError, Request};
+use seatkeeper_jobs::{Job, Kind, LineError, Note, Request};
 use serde_json::{Value, json};
 
 /// A payload of the kind with every field that can stand together.
@@ -185,6 +185,10 @@ fn a_request_is_refused_by_the_field_at_fault() {
         ("producer", json!("é".repeat(200)), true),
         ("producer", json!("é".repeat(201)), false),
         ("producer", json!("a\u{0}"), false),
+        ("producer", json!("a\u{1b}[2J"), false),
+        ("producer", json!("a\u{9b}"), false),
+        ("producer", json!("\u{2067}a"), false),
+        ("producer", json!("\u{200d}\u{a0}\u{2029}"), true),
         ("producer", json!(5), false),
         ("traceparent", json!(trace), true),
         ("traceparent", json!(trace.to_uppercase()), false),
@@ -274,6 +278,8 @@ proptest! {
         producer in "\\PC{0,200}",
     ) {
         let Ok(job) = Job::read(kind, &payload) else { return Ok(()) };
+        // What was taken before with another note than doors take now is still read, but not sent again as new.
+        let is_taken = payload.get("note").and_then(Value::as_str).is_none_or(|note| Note::new(note).is_ok());
         let instant = chrono::DateTime::from_timestamp(seconds, nanoseconds).expect("within the years 1 to 9999");
         let request = Request::new(uuid::Uuid::now_v7(), job)
             .with_run_at(instant)
@@ -281,6 +287,6 @@ proptest! {
             .and_then(|request| request.with_producer(producer))
             .expect("all within bounds");
         let line = serde_json::to_string(&request).expect("a request is always JSON");
-        prop_assert_eq!(Request::read_line(&line).ok(), Some(request));
+        prop_assert_eq!(Request::read_line(&line).ok(), is_taken.then_some(request));
     }
 }

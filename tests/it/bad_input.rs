@@ -5,6 +5,7 @@ mod payloads;
 
 mod doors;
 mod extremes;
+mod names;
 mod poison;
 mod stored;
 mod values;

@@ -338,3 +338,34 @@ async fn it_waits_for_a_row_that_it_does_change() {
     let (counted, ()) = tokio::join!(counts(&db, "users", "user_id,is_active\n1,false\n2,false\n"), release);
     assert_eq!(counted, [0, 2, 0]);
 }
+
+#[tokio::test]
+async fn a_name_and_a_code_that_are_too_long_are_named_by_their_lines() {
+    let db = TestDb::new().await;
+    let rows = format!(
+        "semester_id,code,name\n1,{ok},{fine}\n2,{long},x\n3,C,{longer}\n",
+        ok = "é".repeat(200),
+        fine = "é".repeat(500),
+        long = "é".repeat(201),
+        longer = "é".repeat(501)
+    );
+    let (exit, _, complaints) = import(&db, "semesters", CSV, &rows).await;
+    assert_eq!(exit, 2);
+    let lines = lines(&complaints);
+    assert_eq!(lines.len(), 2, "{complaints}");
+    assert!(
+        lines[0].starts_with("line 3: code: ") && lines[0].contains("up to 200 characters"),
+        "{}",
+        lines[0]
+    );
+    assert!(
+        lines[1].starts_with("line 4: name: ") && lines[1].contains("up to 500 characters"),
+        "{}",
+        lines[1]
+    );
+    assert_eq!(
+        counts(&db, "semesters", &rows.lines().take(2).map(|line| format!("{line}\n")).collect::<String>())
+            .await,
+        [1, 0, 0]
+    );
+}

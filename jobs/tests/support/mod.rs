@@ -1,7 +1,7 @@
 //! Payloads that are nearly right, for the tests of those who read them.
 
 use proptest::prelude::*;
-use seatkeeper_jobs::Kind;
+use seatkeeper_jobs::{Kind, Note};
 use serde_json::{Map, Number, Value, json};
 
 /// A kind and the payload of a kind, often another.
@@ -54,15 +54,17 @@ fn fitting(field: &str) -> BoxedStrategy<Value> {
         }
         "note" => {
             let length = prop::sample::select(vec![0_usize, 1, 499, 500, 501]);
-            // Any character is NUL so often that no long note would be without one.
-            let not_nul =
-                any::<char>().prop_map(|character| if character == '\0' { '\u{1}' } else { character });
-            let text = length.prop_flat_map(move |length| prop::collection::vec(not_nul.clone(), length));
-            let nul = prop::bool::weighted(0.1);
-            (text, nul)
-                .prop_map(|(mut characters, nul)| {
-                    if nul && !characters.is_empty() {
-                        characters[0] = '\0';
+            // Any character is one that no door takes so often that no long note would be without one.
+            let taken =
+                any::<char>().prop_map(|sign| if Note::new(sign.to_string()).is_ok() { sign } else { 'x' });
+            let text = length.prop_flat_map(move |length| prop::collection::vec(taken.clone(), length));
+            let acting = prop::sample::select(vec![
+                '\0', '\n', '\u{1b}', '\u{7f}', '\u{9b}', '\u{200f}', '\u{202e}', '\u{2069}',
+            ]);
+            (text, prop::option::weighted(0.15, acting))
+                .prop_map(|(mut characters, acting)| {
+                    if let (Some(sign), Some(first)) = (acting, characters.first_mut()) {
+                        *first = sign;
                     }
                     Value::from(characters.into_iter().collect::<String>())
                 })

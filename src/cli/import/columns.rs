@@ -42,7 +42,8 @@ enum Kind {
     /// A whole number within these bounds.
     Number(i64, i64),
     Bool,
-    Text,
+    /// Of at most so many characters, as `trg_semester_text_length` has it.
+    Text(usize),
     Instant,
     /// One of these.
     Word(&'static [&'static str]),
@@ -72,8 +73,8 @@ const SEMESTERS: Table = Table {
     moves_as_a_whole: false,
     columns: &[
         column("semester_id", ID),
-        column("code", Kind::Text),
-        column("name", Kind::Text),
+        column("code", Kind::Text(200)),
+        column("name", Kind::Text(500)),
         column(
             "status",
             Kind::Word(&[
@@ -165,7 +166,7 @@ impl Column {
             return Ok(Value::Null);
         }
         match &self.kind {
-            Kind::Text => self.check(Value::from(text)),
+            Kind::Text(_) => self.check(Value::from(text)),
             _ if trimmed.is_empty() => Err(format!("empty; {} is due", self.due())),
             Kind::Number(..) => {
                 self.check(trimmed.parse::<i64>().map_or_else(|_| Value::from(trimmed), Value::from))
@@ -192,7 +193,9 @@ impl Column {
                 value.as_i64().is_some_and(|number| (*least..=*most).contains(&number))
             }
             (Kind::Bool, _) => value.is_boolean(),
-            (Kind::Text, Value::String(text)) => !text.contains('\0'),
+            (Kind::Text(most), Value::String(text)) => {
+                !text.contains('\0') && text.chars().nth(*most).is_none()
+            }
             (Kind::Instant, Value::String(text)) => is_instant(text),
             (Kind::Word(words), Value::String(text)) => words.contains(&text.as_str()),
             _ => false,
@@ -208,7 +211,7 @@ impl Column {
             Kind::Number(least, i64::MAX) => format!("a whole number from {least} on"),
             Kind::Number(least, most) => format!("a whole number from {least} to {most}"),
             Kind::Bool => "true or false".into(),
-            Kind::Text => "text without NUL".into(),
+            Kind::Text(most) => format!("text of up to {most} characters, without NUL,"),
             Kind::Instant => "an instant like 2030-01-31T08:00:00Z (RFC 3339)".into(),
             Kind::Word(words) => format!("one of {}", words.join(", ")),
         }

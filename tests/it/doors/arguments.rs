@@ -1,5 +1,6 @@
 //! What is not accepted: by SQLSTATE, and by the name of the field alone.
 
+use seatkeeper_jobs::Outcome;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -92,7 +93,7 @@ async fn every_kind_is_accepted_with_the_largest_and_the_smallest_of_its_fields(
         ("cancel_semester", json!({"semester_id": max, "note": "é".repeat(500)})),
         ("grant_credits", json!({"user_id": max, "amount": 1_000_000_000_000_i64, "note": ""})),
         ("grant_credits", json!({"user_id": max, "amount": -1_000_000_000_000_i64})),
-        ("grant_credits", json!({"user_id": max, "amount": 1, "note": "\u{1}".repeat(500)})),
+        ("grant_credits", json!({"user_id": max, "amount": 1, "note": "\u{1f4a9}".repeat(500)})),
     ];
     let mut connection = db.pool.acquire().await.unwrap();
     for (kind, payload) in &cases {
@@ -102,6 +103,65 @@ async fn every_kind_is_accepted_with_the_largest_and_the_smallest_of_its_fields(
         cases.iter().map(|(kind, payload)| Ask::new(Uuid::now_v7(), kind, payload)).collect();
     send_many(&mut connection, &asks).await.unwrap();
     assert_eq!(stored(&db).await, 22);
+}
+
+/// What acts on a terminal, or has a text read otherwise than it is written.
+#[tokio::test]
+async fn free_text_has_neither_controls_nor_directions_of_writing() {
+    let db = TestDb::new().await;
+    let codes = (0x01..0x20)
+        .chain(0x7f..0xa0)
+        .chain([0x61c, 0x200e, 0x200f])
+        .chain(0x202a..0x202f)
+        .chain(0x2066..0x206a);
+    let acting: Vec<char> = codes.map(|code| char::from_u32(code).unwrap()).collect();
+    assert_eq!(acting.len(), 76);
+    for sign in acting {
+        let text = format!("we{sign}b");
+        let good = Ask::new(Uuid::now_v7(), "book", json!({"user_id": 7, "session_id": 3}));
+        refused(&db, &Ask { producer: Some(text.clone()), ..good }, "producer").await;
+        for (kind, payload) in [
+            ("grant_credits", json!({"user_id": 7, "amount": 1, "note": text})),
+            ("cancel_semester", json!({"semester_id": 3, "note": text})),
+        ] {
+            refused(&db, &Ask::new(Uuid::now_v7(), kind, payload), "note").await;
+        }
+    }
+    // Its neighbours, and what people write.
+    let mut connection = db.pool.acquire().await.unwrap();
+    for text in
+        [" ~\u{a0}", "\u{61b}\u{61d}\u{200d}\u{2010}\u{2029}\u{202f}\u{2065}\u{206a}", "Ünï — שלום 🎾", ""]
+    {
+        let payload = json!({"user_id": 7, "amount": 1, "note": text});
+        let ask = Ask { producer: Some(text.into()), ..Ask::new(Uuid::now_v7(), "grant_credits", payload) };
+        ask.send(&mut connection).await.unwrap();
+        send_many(&mut connection, &[Ask { id: Some(Uuid::now_v7()), ..ask }]).await.unwrap();
+    }
+    assert_eq!(stored(&db).await, 8);
+}
+
+/// Whoever sends again what was taken before gets the receipt, and what waits is answered.
+#[tokio::test]
+async fn what_was_taken_with_such_a_text_before_is_answered() {
+    let db = TestDb::new().await;
+    db.users(1).await;
+    let id = Uuid::now_v7();
+    let payload = json!({"user_id": 1, "amount": 5, "note": "two\nlines"});
+    db.run(&format!(
+        "insert into seatkeeper.requests (request_id, kind, payload, producer, user_id)
+         values ('{id}', 'grant_credits', '{payload}', E'we\x1bb', 1)"
+    ))
+    .await;
+    db.drain().await;
+    let mut connection = db.pool.acquire().await.unwrap();
+    let again = Ask { producer: Some("we\u{1b}b".into()), ..Ask::new(id, "grant_credits", &payload) };
+    for receipt in [
+        again.send(&mut connection).await.unwrap(),
+        send_many(&mut connection, std::slice::from_ref(&again)).await.unwrap().remove(0),
+    ] {
+        assert!(receipt.duplicate);
+        assert_eq!(receipt.outcome, Some(Outcome::Applied));
+    }
 }
 
 #[tokio::test]

@@ -94,6 +94,26 @@ async fn an_item_that_cannot_be_read_is_named_by_field_and_place() {
         ("run_at", json!("not a time")),
         ("run_at", json!("2026-02-30T00:00:00Z")),
         ("run_at", json!("2026-01-01 00:00 Nowhere/Land")),
+        // What PostgreSQL reads, each session as it is set or each day anew, and no other program
+        ("run_at", json!("tomorrow")),
+        ("run_at", json!("now")),
+        ("run_at", json!("infinity")),
+        ("run_at", json!("04/05/2030 08:00Z")),
+        ("run_at", json!("20300405T080000Z")),
+        ("run_at", json!("2030-04-05")),
+        ("run_at", json!("2030-04-05T08:00:00")),
+        ("run_at", json!("2030-04-05T08:00Z")),
+        ("run_at", json!("2030-04-05T08:00:00+02")),
+        ("run_at", json!("2030-04-05T08:00:00 Europe/Vienna")),
+        ("run_at", json!(" 2030-04-05T08:00:00Z")),
+        ("run_at", json!("2030-04-05T08:00:00Z\n")),
+        ("run_at", json!("2030-04-05T24:00:00Z")),
+        ("run_at", json!("2030-04-05T08:00:00.Z")),
+        ("expires_at", json!("tomorrow")),
+        ("expires_at", json!("2030-04-05 08:00:00+00")),
+        ("expires_at", json!("2030-04-05T08:00:00Z BC")),
+        ("expires_at", json!("2030-04-05T08:00:00+02:60")),
+        ("expires_at", json!(20_300_405)),
         ("run_at", json!({"a": 1})),
         ("expires_at", json!(true)),
         ("answer_seq", json!(1)),
@@ -108,6 +128,43 @@ async fn an_item_that_cannot_be_read_is_named_by_field_and_place() {
         assert_eq!(refusal.hint, "It is item 2 of the array.", "{bad}");
     }
     assert_eq!(stored(&db).await, 0);
+}
+
+/// The same instant, however the session is set.
+#[tokio::test]
+async fn instants_of_rfc_3339_are_read_alike_in_every_session() {
+    let db = TestDb::new().await;
+    let written = [
+        "2030-04-05T08:00:00Z",
+        "2030-04-05t08:00:00z",
+        "2030-04-05T08:00:00.000Z",
+        "2030-04-05T10:00:00+02:00",
+        "2030-04-05T02:30:00.000000-05:30",
+        "2030-04-05T08:00:00-00:00",
+    ];
+    for settings in
+        ["set datestyle = 'SQL, DMY'", "set timezone = 'Asia/Kolkata'", "set datestyle = 'German'"]
+    {
+        let mut connection = db.pool.acquire().await.unwrap();
+        sqlx::query(settings).execute(&mut *connection).await.unwrap();
+        let asks: Vec<Ask> = written
+            .iter()
+            .map(|text| Ask {
+                run_at: Some((*text).into()),
+                expires_at: Some((*text).into()),
+                ..ask(Uuid::now_v7(), 1)
+            })
+            .collect();
+        send_many(&mut connection, &asks).await.unwrap();
+        // Not back to the others as it is.
+        connection.close().await.unwrap();
+    }
+    let same: bool = db
+        .value(
+            "select bool_and(run_at = '2030-04-05 08:00Z' and expires_at = run_at) and count(*) = 18 from seatkeeper.requests",
+        )
+        .await;
+    assert!(same);
 }
 
 #[tokio::test]
