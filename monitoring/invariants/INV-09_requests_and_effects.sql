@@ -1,5 +1,5 @@
 -- invariant: INV-09
--- summary: No ready request is older than an hour or beyond its attempts, no answer is half of one, and no effect is without its request
+-- summary: No ready request is too old, no answer is half of one, and no effect is without its request
 -- severity: critical
 -- alert_above: 0
 -- key: request_id, what

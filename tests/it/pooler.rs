@@ -143,7 +143,9 @@ async fn any_number_migrate_through_it_and_leave_no_lock_behind() {
     let left: i64 = sqlx::query_scalar(locks).fetch_one(&mut direct).await.unwrap();
     assert_eq!(left, 0, "a lock was left with a connection of the pooler");
 
-    // The lock is that of sqlx: an application that brings its apalis up to date is waited for.
+    // An application that brings its apalis up to date holds the lock of sqlx: it is waited for, where that is behind.
+    let db = TestDb::empty().await;
+    let mut direct = connect(&db.direct).await;
     direct.lock().await.unwrap();
     let holder: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut direct).await.unwrap();
     let through = pooled(&pooler, &db, 1);

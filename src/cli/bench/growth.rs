@@ -299,17 +299,28 @@ async fn more_semesters(server: &Server, size: i64) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The age in seconds from which on requests are removed.
+const RETAIN: i64 = 86_400;
+
 /// Removes what is old while a hot load goes on.
 async fn removal(server: &Server, scale: &Scale, random: &mut StdRng) -> Result<Removal, Failure> {
     let pool = server.connect(CELL, 4);
     let before = hot(&pool, draw(Load::EnrollHot, scale, random)).await?;
     leave_everything(server).await?;
+    // Nothing goes that the settings keep, whoever asks.
+    sqlx::query(
+        "insert into seatkeeper.schedules (schedule, expression, time_zone, retain_seconds) values ('retention', '0 20 3 * * *', 'UTC', $1)
+         on conflict (schedule) do update set retain_seconds = excluded.retain_seconds",
+    )
+    .bind(RETAIN)
+    .execute(&pool)
+    .await?;
     let stop = CancellationToken::new();
     let removing = {
         let (pool, stop) = (pool.clone(), stop.clone());
         tokio::spawn(async move {
             let began = Instant::now();
-            retire(&pool, 86_400, &stop).await.map(|retired| (retired.requests, began.elapsed()))
+            retire(&pool, RETAIN, &stop).await.map(|retired| (retired.requests, began.elapsed()))
         })
     };
     let meanwhile = hot(&pool, draw(Load::EnrollHot, scale, random)).await?;

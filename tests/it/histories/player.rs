@@ -84,7 +84,7 @@ impl Player {
                 }
             }
             let mut one = plain_sql::Ask::new(Uuid::from_u128(self.asked), &ask.kind, payload);
-            one.expires_at = ask.has_expired.then(|| "2000-01-01 00:00Z".to_owned());
+            one.expires_at = ask.has_expired.then(|| "2000-01-01T00:00:00Z".to_owned());
             sent.push(one);
         }
         let mut connection = self.db.pool.acquire().await.unwrap();
