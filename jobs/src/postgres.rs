@@ -36,7 +36,16 @@ pub enum EnqueueError {
         /// Which of many it is.
         hint: Option<String>,
     },
-    /// Anything else. Worth sending again with the same ID when it is 40001, 40P01 or a lost connection.
+    /// The account has as many requests waiting as it may have (SQLSTATE `RC429`). Nothing of the call is there: send it again, with
+    /// the same IDs, when some are answered.
+    #[error(
+        "this account has as many requests waiting as it may have: {most}; send it again when some are answered"
+    )]
+    TooManyWaiting {
+        /// How many it may have.
+        most: i64,
+    },
+    /// Anything else. 42501 means that the account may not ask for this kind, or not for this amount. Worth sending again with the same ID when it is 40001, 40P01 or a lost connection.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
@@ -113,7 +122,7 @@ pub async fn enqueue_many(
     Ok(rows.iter().map(Receipt::from_row).collect::<Result<_, _>>()?)
 }
 
-/// The receipt as it is now; `None` when the ID is not known.
+/// The receipt as it is now; `None` when the ID is not known, or was asked by an account whose rights this one has not.
 ///
 /// # Errors
 /// When the database cannot answer, or answers what this version does not know ([`NewerServer`]).
@@ -150,7 +159,7 @@ pub async fn get_receipts(
     rows.iter().map(Receipt::from_row).collect()
 }
 
-/// The booking as it is now; `None` when there is none. Its place in the waitlist is in it.
+/// The booking as it is now; `None` when there is none, or it came of another account's request. Its place in the waitlist is in it.
 ///
 /// # Errors
 /// As [`get_receipt`].
@@ -170,7 +179,7 @@ pub async fn get_booking(
     row.as_ref().map(Booking::from_row).transpose()
 }
 
-/// Credits left; `None` when there is no such user.
+/// Credits left; `None` when there is no such user, or no request of this account has moved the user's credits.
 ///
 /// # Errors
 /// When the database cannot answer.
@@ -243,6 +252,10 @@ fn refusal(error: sqlx::Error) -> EnqueueError {
         ("RC422", Some(field)) => {
             EnqueueError::Invalid { field: field.to_owned(), hint: refused.hint().map(str::to_owned) }
         }
+        ("RC429", Some(most)) => match most.parse() {
+            Ok(most) => EnqueueError::TooManyWaiting { most },
+            Err(_) => EnqueueError::Database(error),
+        },
         _ => EnqueueError::Database(error),
     }
 }

@@ -190,3 +190,16 @@ pub fn refusal(error: &sqlx::Error) -> String {
         _ => format!("the database refused: {words}"),
     }
 }
+
+/// The same of what reads payloads, which a monitor may not.
+pub fn refusal_to_read(error: &sqlx::Error) -> String {
+    let why = refusal(error);
+    match error.as_database_error().and_then(|error| error.code()).as_deref() {
+        Some("42501") => {
+            format!(
+                "{why}; to read what was asked takes the rights of seatkeeper_reader or seatkeeper_operator"
+            )
+        }
+        _ => why,
+    }
+}

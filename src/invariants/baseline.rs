@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
-use sqlx::{PgConnection, PgPool};
+use serde_json::{Map, Value};
+use sqlx::PgPool;
 
 use super::parse::Invariant;
 use super::{check, record};
@@ -124,30 +124,20 @@ pub async fn accept(
     acceptance: &Acceptance<'_>,
 ) -> sqlx::Result<(usize, i64)> {
     let mut transaction = pool.begin_with(opening(WRITE)).await?;
-    sqlx::query!(
-        "-- baseline.replace
-         delete from seatkeeper.invariant_baseline where invariant = $1 and key = any ($2)",
-        invariant.id,
-        keys
-    )
-    .execute(&mut *transaction)
-    .await?;
     let done = sqlx::query!(
-        "-- baseline.accept
-         insert into seatkeeper.invariant_baseline (invariant, key, reason, accepted_by, expires_at)
-         select distinct $1::text, k.key, $3::text, $4::text, $5::timestamptz from unnest($2::jsonb[]) k (key)",
+        r#"-- baseline.accept
+           select accepted as "accepted!", action_id as "action_id!"
+           from seatkeeper.accept_violation($1, $2, $3, $4, $5)"#,
         invariant.id,
         keys,
         acceptance.reason,
-        acceptance.operator.name(),
-        acceptance.expires_at
+        acceptance.expires_at,
+        acceptance.operator.name()
     )
-    .execute(&mut *transaction)
+    .fetch_one(&mut *transaction)
     .await?;
-    let details = json!({ "invariant": invariant.id, "keys": keys, "expires_at": acceptance.expires_at });
-    let action = act(&mut transaction, "accept", acceptance.operator, acceptance.reason, &details).await?;
     transaction.commit().await?;
-    Ok((usize::try_from(done.rows_affected()).unwrap_or(usize::MAX), action))
+    Ok((usize::try_from(done.accepted).unwrap_or_default(), done.action_id))
 }
 
 /// Takes rows out of the baseline; they count again. Gives those that were in it, and the record when there were any.
@@ -162,45 +152,20 @@ pub async fn unaccept(
     reason: &str,
 ) -> sqlx::Result<(Vec<Value>, Option<i64>)> {
     let mut transaction = pool.begin_with(opening(WRITE)).await?;
-    let gone = sqlx::query_scalar!(
-        "-- baseline.unaccept
-         delete from seatkeeper.invariant_baseline where invariant = $1 and ($2::jsonb[] is null or key = any ($2))
-         returning key",
+    let done = sqlx::query!(
+        r#"-- baseline.unaccept
+           select unaccepted as "unaccepted!: Vec<Value>", action_id
+           from seatkeeper.unaccept_violation($1, $2, $3, $4)"#,
         invariant.id,
-        keys
+        keys,
+        reason,
+        operator.name()
     )
-    .fetch_all(&mut *transaction)
+    .fetch_one(&mut *transaction)
     .await?;
-    if gone.is_empty() {
-        transaction.rollback().await?;
-        return Ok((gone, None));
-    }
-    let details = json!({ "invariant": invariant.id, "keys": gone });
-    let action = act(&mut transaction, "unaccept", operator, reason, &details).await?;
     transaction.commit().await?;
-    Ok((gone, Some(action)))
+    Ok((done.unaccepted, done.action_id))
 }
 
 const WRITE: &str = "begin isolation level read committed read write; set local statement_timeout = 60000; \
     set local lock_timeout = 10000; set local idle_in_transaction_session_timeout = 10000";
-
-async fn act(
-    connection: &mut PgConnection,
-    action: &str,
-    operator: &Operator,
-    reason: &str,
-    details: &Value,
-) -> sqlx::Result<i64> {
-    sqlx::query_scalar!(
-        "-- baseline.record
-         insert into seatkeeper.operator_actions (operator, action, reason, details)
-         values ($1, $2, $3, $4::jsonb || jsonb_build_object('role', session_user))
-         returning action_id",
-        operator.name(),
-        action,
-        reason,
-        details
-    )
-    .fetch_one(connection)
-    .await
-}

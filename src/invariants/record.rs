@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 
 use super::catalogue::invariant;
@@ -110,6 +110,16 @@ pub(super) struct Checked {
     pub keys: Vec<Value>,
 }
 
+impl Checked {
+    /// As the door takes it.
+    fn told(&self) -> Value {
+        let Outcome { invariant, status, violations, accepted, sample, since, error, seconds, .. } =
+            &self.outcome;
+        json!({ "invariant": invariant, "status": status, "violations": violations, "accepted": accepted,
+                "sample": sample, "error": error, "seconds": seconds, "since": since, "keys": self.keys })
+    }
+}
+
 /// Stores a run as finished. When its slot has been run already, gives that run instead and stores nothing.
 pub(super) async fn store(
     pool: &PgPool,
@@ -124,92 +134,25 @@ pub(super) async fn store(
              set local lock_timeout = 30000; set local idle_in_transaction_session_timeout = 10000",
         ))
         .await?;
-    // The index lets a second one wait for the first, and then find it.
+    let results: Vec<Value> = checked.iter().map(Checked::told).collect();
     let run_id = sqlx::query_scalar!(
-        "-- roll_call.store_run
-         insert into seatkeeper.invariant_runs (trigger, schedule, slot, started_at, finished_at)
-         values ($1, $2, $3, $4, clock_timestamp())
-         on conflict (schedule, slot) where finished_at is not null do nothing
-         returning run_id",
+        "-- roll_call.store
+         select seatkeeper.record_check($1, $2, $3, $4, $5)",
         trigger.as_str(),
         trigger.schedule(),
         trigger.slot(),
-        started_at
+        started_at,
+        Value::Array(results)
     )
-    .fetch_optional(&mut *transaction)
+    .fetch_one(&mut *transaction)
     .await?;
     let Some(run_id) = run_id else {
         transaction.rollback().await?;
         return stored(pool, trigger).await?.ok_or(sqlx::Error::RowNotFound);
     };
-    // One run after the other, so that two do not overwrite each other's sightings crosswise.
-    sqlx::raw_sql(
-        "-- roll_call.one_by_one\nlock table seatkeeper.invariant_sightings in share update exclusive mode",
-    )
-    .execute(&mut *transaction)
-    .await?;
-    for Checked { outcome, keys } in checked {
-        store_result(&mut transaction, run_id, outcome).await?;
-        if outcome.status != Status::Unknown {
-            store_sightings(&mut transaction, &outcome.invariant, keys, started_at).await?;
-        }
-    }
     let run = read(&mut transaction, run_id).await?;
     transaction.commit().await?;
     Ok(run)
-}
-
-async fn store_result(connection: &mut PgConnection, run_id: i64, outcome: &Outcome) -> sqlx::Result<()> {
-    sqlx::query!(
-        "-- roll_call.store_result
-         insert into seatkeeper.invariant_results
-             (run_id, invariant, status, violations, accepted, sample, error, seconds, since)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        run_id,
-        outcome.invariant,
-        outcome.status.as_str(),
-        outcome.violations,
-        outcome.accepted,
-        Value::Array(outcome.sample.clone()),
-        outcome.error,
-        outcome.seconds,
-        outcome.since
-    )
-    .execute(connection)
-    .await
-    .map(|_| ())
-}
-
-/// A key that is gone begins anew when it comes back. What a later snapshot has seen is left alone.
-async fn store_sightings(
-    connection: &mut PgConnection,
-    invariant: &str,
-    keys: &[Value],
-    seen: DateTime<Utc>,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        "-- roll_call.forget_sightings
-         delete from seatkeeper.invariant_sightings s
-         where s.invariant = $1 and s.last_seen < $3
-           and not exists (select from unnest($2::jsonb[]) k (key) where k.key = s.key)",
-        invariant,
-        keys,
-        seen
-    )
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query!(
-        "-- roll_call.store_sightings
-         insert into seatkeeper.invariant_sightings (invariant, key, first_seen, last_seen)
-         select distinct $1::text, k.key, $3::timestamptz, $3::timestamptz from unnest($2::jsonb[]) k (key)
-         on conflict (invariant, key) do update set last_seen = greatest(invariant_sightings.last_seen, excluded.last_seen)",
-        invariant,
-        keys,
-        seen
-    )
-    .execute(connection)
-    .await
-    .map(|_| ())
 }
 
 /// The finished run of a slot. A run by hand has none.

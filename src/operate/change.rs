@@ -4,6 +4,7 @@
 //! So a million requests are changed without holding up a lane for longer than a batch would. Within a lane the steps
 //! go by order of arrival; what a worker answered in between is left alone and reported, never forced.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use seatkeeper_jobs::Status;
@@ -86,9 +87,9 @@ pub async fn change(
     mut tell: impl FnMut(&Progress),
 ) -> sqlx::Result<Progress> {
     let mut progress = Progress::default();
-    for (lane, requests) in &selection.lanes {
+    for requests in selection.lanes.values() {
         for part in requests.chunks(STEP) {
-            let step = patient_step(transactions, change, *lane, part, operator, reason).await?;
+            let step = patient_step(transactions, change, part, operator, reason).await?;
             progress.changed += step.changed.len();
             progress.left_alone.extend(step.left_alone);
             progress.actions.extend(step.action_id);
@@ -101,7 +102,6 @@ pub async fn change(
 async fn patient_step(
     transactions: &Transactions,
     change: Change,
-    lane: Option<i64>,
     requests: &[Uuid],
     operator: &Operator,
     reason: &str,
@@ -110,7 +110,7 @@ async fn patient_step(
     loop {
         let outcome = async {
             let mut transaction = transactions.begin().await?;
-            let step = change_step(&mut transaction, change, lane, requests, operator, reason).await?;
+            let step = change_step(&mut transaction, change, requests, operator, reason).await?;
             transaction.commit().await?;
             Ok(step)
         }
@@ -131,7 +131,7 @@ async fn patient_step(
     }
 }
 
-/// One step, in the caller's transaction: takes the lane, then changes those of the requests that are in it and in
+/// One step, in the caller's transaction, by the door: it takes the lane, then changes those of the requests that are in it and in
 /// the status that the change is for, and records it. Nobody answers a request of the lane until the caller commits
 /// or rolls back.
 ///
@@ -140,70 +140,37 @@ async fn patient_step(
 pub async fn change_step(
     connection: &mut PgConnection,
     change: Change,
-    lane: Option<i64>,
     requests: &[Uuid],
     operator: &Operator,
     reason: &str,
 ) -> sqlx::Result<Step> {
-    // Before anything is read of the requests: the lane's holder may just be answering them.
-    if let Some(lane) = lane {
-        sqlx::query!(
-            "-- operate.lock_lane
-             select from seatkeeper.semesters where semester_id = $1 for no key update",
-            lane
-        )
-        .fetch_optional(&mut *connection)
-        .await?;
-    }
-    let changed = match change {
+    let (action_id, changed) = match change {
         Change::Retry => {
-            sqlx::query_scalar!(
-                "-- operate.retry
-                 update seatkeeper.requests r
-                 set status = 'queued', attempts = 0, run_at = null, hold = null, reason = null, result = null,
-                     finished_at = null
-                 where r.request_id = any ($1) and coalesce(r.status = 'failed', false) and r.semester_id is not distinct from $2
-                 returning r.request_id",
+            let done = sqlx::query!(
+                r#"-- operate.retry
+                   select action_id, changed as "changed!" from seatkeeper.retry_requests($1, $2, $3)"#,
                 requests,
-                lane
+                reason,
+                operator.name()
             )
-            .fetch_all(&mut *connection)
-            .await?
+            .fetch_one(connection)
+            .await?;
+            (done.action_id, done.changed)
         }
         Change::Cancel => {
-            sqlx::query_scalar!(
-                "-- operate.cancel
-                 update seatkeeper.requests r
-                 set status = 'cancelled', hold = null, finished_at = clock_timestamp()
-                 where r.request_id = any ($1) and coalesce(r.status = 'queued', false) and r.semester_id is not distinct from $2
-                 returning r.request_id",
+            let done = sqlx::query!(
+                r#"-- operate.cancel
+                   select action_id, changed as "changed!" from seatkeeper.cancel_requests($1, $2, $3)"#,
                 requests,
-                lane
+                reason,
+                operator.name()
             )
-            .fetch_all(&mut *connection)
-            .await?
+            .fetch_one(connection)
+            .await?;
+            (done.action_id, done.changed)
         }
     };
-    let mut step = Step { changed, ..Step::default() };
-    if step.changed.len() < requests.len() {
-        let changed: std::collections::HashSet<_> = step.changed.iter().collect();
-        step.left_alone = requests.iter().filter(|id| !changed.contains(id)).copied().collect();
-    }
-    if !step.changed.is_empty() {
-        let action_id = sqlx::query_scalar!(
-            "-- operate.record
-             insert into seatkeeper.operator_actions (operator, action, reason, request_ids, details)
-             values ($1, $2, $3, $4, jsonb_build_object('role', session_user, 'semester_id', $5::bigint))
-             returning action_id",
-            operator.name(),
-            change.as_str(),
-            reason,
-            &step.changed,
-            lane
-        )
-        .fetch_one(connection)
-        .await?;
-        step.action_id = Some(action_id);
-    }
-    Ok(step)
+    let known: HashSet<_> = changed.iter().collect();
+    let left_alone = requests.iter().filter(|id| !known.contains(id)).copied().collect();
+    Ok(Step { changed, left_alone, action_id })
 }

@@ -10,7 +10,7 @@ use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
 /// Every part that is given has to hold.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Where the request is.
     pub status: Option<Status>,
@@ -26,6 +26,8 @@ pub struct Filter {
     pub semester: Option<i64>,
     /// The session that it is about: it names it, or one of its bookings.
     pub session: Option<i64>,
+    /// The account that asked.
+    pub enqueued_by: Option<String>,
     /// Arrived longer ago than this.
     pub older_than: Option<Duration>,
     /// Arrived less long ago than this.
@@ -63,11 +65,56 @@ pub struct Listed {
     pub reason: Option<String>,
     pub user_id: Option<i64>,
     pub semester_id: Option<i64>,
+    pub enqueued_by: Option<String>,
     pub attempts: i32,
     pub enqueued_at: DateTime<Utc>,
     pub run_at: Option<DateTime<Utc>>,
     pub finished_at: Option<DateTime<Utc>>,
     pub last_error: Option<String>,
+}
+
+/// The statement of [`list`], by its name and what it says about the session.
+macro_rules! listed {
+    ($name:literal, $about:literal, $pool:ident, $filter:ident, $before:ident, $limit:ident) => {
+        sqlx::query_as!(
+            Listed,
+            $name
+                + r#"
+        select r.request_id, r.seq, r.kind, r.status, r.hold, r.outcome, r.reason, r.user_id, r.semester_id,
+               r.enqueued_by, r.attempts, r.enqueued_at, r.run_at, r.finished_at, r.last_error
+        from seatkeeper.requests r
+        where ($1::text is null or r.status = $1)
+          and ($2::text is null or r.kind = $2)
+          and ($3::text is null or r.outcome = $3)
+          and ($4::text is null or r.reason = $4)
+          and ($5::bigint is null or r.user_id = $5)
+          and ($6::bigint is null or r.semester_id = $6)
+          and ($7::text is null or r.enqueued_by = $7)
+          and ($8::interval is null or r.enqueued_at < statement_timestamp() - $8::interval)
+          and ($9::interval is null or r.enqueued_at > statement_timestamp() - $9::interval)
+          and ($10::bigint is null or r.seq < $10)
+          "#
+                + $about
+                + r#"
+        order by r.seq desc
+        limit $12
+        "#,
+            $filter.status.map(Status::as_str),
+            $filter.kind.map(Kind::as_str),
+            $filter.outcome.map(Outcome::as_str),
+            $filter.reason.map(Reason::as_str),
+            $filter.user,
+            $filter.semester,
+            $filter.enqueued_by,
+            interval($filter.older_than),
+            interval($filter.newer_than),
+            $before,
+            $filter.session,
+            $limit
+        )
+        .fetch_all($pool)
+        .await
+    };
 }
 
 /// The latest requests that the filter lets through, latest first: those that arrived before the one with the number
@@ -81,40 +128,18 @@ pub async fn list(
     before: Option<i64>,
     limit: i64,
 ) -> sqlx::Result<Vec<Listed>> {
-    sqlx::query_as!(
-        Listed,
-        r#"
-        -- operate.list
-        select r.request_id, r.seq, r.kind, r.status, r.hold, r.outcome, r.reason, r.user_id, r.semester_id,
-               r.attempts, r.enqueued_at, r.run_at, r.finished_at, r.last_error
-        from seatkeeper.requests r
-        where ($1::text is null or r.status = $1)
-          and ($2::text is null or r.kind = $2)
-          and ($3::text is null or r.outcome = $3)
-          and ($4::text is null or r.reason = $4)
-          and ($5::bigint is null or r.user_id = $5)
-          and ($6::bigint is null or r.semester_id = $6)
-          and ($7::bigint is null or r.payload -> 'session_id' = to_jsonb($7::bigint)
-               or r.payload -> 'booking_id' in (
-                   select to_jsonb(b.booking_id) from seatkeeper.bookings b where b.session_id = $7))
-          and ($8::interval is null or r.enqueued_at < statement_timestamp() - $8::interval)
-          and ($9::interval is null or r.enqueued_at > statement_timestamp() - $9::interval)
-          and ($10::bigint is null or r.seq < $10)
-        order by r.seq desc
-        limit $11
-        "#,
-        filter.status.map(Status::as_str),
-        filter.kind.map(Kind::as_str),
-        filter.outcome.map(Outcome::as_str),
-        filter.reason.map(Reason::as_str),
-        filter.user,
-        filter.semester,
-        filter.session,
-        interval(filter.older_than),
-        interval(filter.newer_than),
-        before,
-        limit
-    )
-    .fetch_all(pool)
-    .await
+    // Only who asks for a session reads payloads, for which a monitor has no right.
+    match filter.session {
+        None => listed!("-- operate.list", "and $11::bigint is null", pool, filter, before, limit),
+        Some(_) => listed!(
+            "-- operate.list_of_session",
+            "and (r.payload -> 'session_id' = to_jsonb($11::bigint)
+                  or r.payload -> 'booking_id' in (
+                      select to_jsonb(b.booking_id) from seatkeeper.bookings b where b.session_id = $11))",
+            pool,
+            filter,
+            before,
+            limit
+        ),
+    }
 }

@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use seatkeeper_jobs::{Kind, SemesterId};
 use serde::Serialize;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
+use sqlx::postgres::PgDatabaseError;
 
 use super::operator::Operator;
 use crate::postgres::Transactions;
@@ -97,53 +98,38 @@ pub async fn pause(
     reason: &str,
 ) -> Result<(Pause, bool), ScopeError> {
     let mut transaction = transactions.begin().await?;
-    if let Scope::Semester(semester) = scope {
-        let lane = sqlx::query!(
-            "-- operate.pause_lane
-             select semester_id from seatkeeper.semesters where semester_id = $1 for no key update",
-            semester.get()
-        )
-        .fetch_optional(&mut *transaction)
-        .await?;
-        if lane.is_none() {
-            return Err(ScopeError::UnknownSemester(semester));
-        }
-    }
-    loop {
-        let fresh = sqlx::query_as!(
-            Pause,
-            "-- operate.pause
-             insert into seatkeeper.pauses (kind, semester_id, paused_by, reason) values ($1, $2, $3, $4)
-             on conflict do nothing
-             returning kind, semester_id, since, paused_by, reason",
-            scope.kind(),
-            scope.semester_id(),
-            operator.name(),
-            reason
-        )
-        .fetch_optional(&mut *transaction)
-        .await?;
-        if let Some(fresh) = fresh {
-            record(&mut transaction, "pause", scope, operator, reason).await?;
-            transaction.commit().await?;
-            return Ok((fresh, false));
-        }
-        let known = sqlx::query_as!(
-            Pause,
-            "-- operate.paused
-             select kind, semester_id, since, paused_by, reason from seatkeeper.pauses
-             where kind is not distinct from $1 and semester_id is not distinct from $2",
-            scope.kind(),
-            scope.semester_id()
-        )
-        .fetch_optional(&mut *transaction)
-        .await?;
-        if let Some(known) = known {
-            transaction.rollback().await?;
-            return Ok((known, true));
-        }
-        // It was resumed between the two statements: once more.
-    }
+    let paused = sqlx::query!(
+        r#"-- operate.pause
+           select kind, semester_id, since as "since!", paused_by as "paused_by!", reason as "reason!", was_paused as "was_paused!"
+           from seatkeeper.pause($1, $2, $3, $4)"#,
+        scope.kind(),
+        scope.semester_id(),
+        reason,
+        operator.name()
+    )
+    .fetch_one(&mut *transaction)
+    .await
+    .map_err(|error| match scope {
+        Scope::Semester(semester) if is_refused(&error, "semester_id") => ScopeError::UnknownSemester(semester),
+        _ => error.into(),
+    })?;
+    transaction.commit().await?;
+    let pause = Pause {
+        kind: paused.kind,
+        semester_id: paused.semester_id,
+        since: paused.since,
+        paused_by: paused.paused_by,
+        reason: paused.reason,
+    };
+    Ok((pause, paused.was_paused))
+}
+
+/// Whether the door refused this field (SQLSTATE `RC422`).
+fn is_refused(error: &sqlx::Error, field: &str) -> bool {
+    error.as_database_error().is_some_and(|error| {
+        let refusal = error.try_downcast_ref::<PgDatabaseError>();
+        error.code().as_deref() == Some("RC422") && refusal.and_then(PgDatabaseError::detail) == Some(field)
+    })
 }
 
 /// Ends a pause. Gives the one that was in force; `None` when there was none.
@@ -162,18 +148,16 @@ pub async fn resume(
     let mut transaction = transactions.begin().await?;
     let ended = sqlx::query_as!(
         Pause,
-        "-- operate.resume
-         delete from seatkeeper.pauses
-         where kind is not distinct from $1 and semester_id is not distinct from $2
-         returning kind, semester_id, since, paused_by, reason",
+        r#"-- operate.resume
+           select kind, semester_id, since as "since!", paused_by as "paused_by!", reason as "reason!"
+           from seatkeeper.resume($1, $2, $3, $4) where since is not null"#,
         scope.kind(),
-        scope.semester_id()
+        scope.semester_id(),
+        reason,
+        operator.name()
     )
     .fetch_optional(&mut *transaction)
     .await?;
-    if ended.is_some() {
-        record(&mut transaction, "resume", scope, operator, reason).await?;
-    }
     transaction.commit().await?;
     Ok(ended)
 }
@@ -190,27 +174,4 @@ pub async fn pauses(pool: &PgPool) -> sqlx::Result<Vec<Pause>> {
     )
     .fetch_all(pool)
     .await
-}
-
-async fn record(
-    connection: &mut PgConnection,
-    action: &str,
-    scope: Scope,
-    operator: &Operator,
-    reason: &str,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        "-- operate.record_pause
-         insert into seatkeeper.operator_actions (operator, action, reason, details)
-         values ($1, $2, $3, jsonb_build_object('role', session_user, 'kind', $4::text, 'semester_id', $5::bigint,
-                                                'everything', $4::text is null and $5::bigint is null))",
-        operator.name(),
-        action,
-        reason,
-        scope.kind(),
-        scope.semester_id()
-    )
-    .execute(connection)
-    .await
-    .map(|_| ())
 }

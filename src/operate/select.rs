@@ -58,6 +58,7 @@ pub async fn select(pool: &PgPool, change: Change, filter: &Filter) -> sqlx::Res
                    select to_jsonb(b.booking_id) from seatkeeper.bookings b where b.session_id = $6))
           and ($7::interval is null or r.enqueued_at < statement_timestamp() - $7::interval)
           and ($8::interval is null or r.enqueued_at > statement_timestamp() - $8::interval)
+          and ($9::text is null or r.enqueued_by = $9)
         order by r.seq
         "#,
         change.from().as_str(),
@@ -67,7 +68,8 @@ pub async fn select(pool: &PgPool, change: Change, filter: &Filter) -> sqlx::Res
         filter.semester,
         filter.session,
         interval(filter.older_than),
-        interval(filter.newer_than)
+        interval(filter.newer_than),
+        filter.enqueued_by
     )
     .fetch_all(pool)
     .await?;

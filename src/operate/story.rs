@@ -35,6 +35,8 @@ pub struct Story {
     /// The first field that keeps the stored payload from being a well-formed one.
     pub payload_defect: Option<String>,
     pub producer: Option<String>,
+    /// The account that asked; `None` = from before the door recorded it.
+    pub enqueued_by: Option<String>,
     pub traceparent: Option<String>,
     pub attempts: i32,
     pub last_error: Option<String>,
@@ -179,7 +181,7 @@ pub async fn story(pool: &PgPool, request_id: Uuid) -> sqlx::Result<Option<Story
     story.actions = sqlx::query_as!(
         Act,
         "-- story.actions
-         select action_id, acted_at, operator, details ->> 'role' as role, action, reason
+         select action_id, acted_at, operator, account as role, action, reason
          from seatkeeper.operator_actions where request_ids @> array[$1::uuid] order by action_id limit $2",
         request_id,
         ROWS
@@ -202,7 +204,7 @@ async fn request(snapshot: &mut Transaction<'_, Postgres>, request_id: Uuid) -> 
                case when seatkeeper.is_id(r.payload -> 'enrollment_id') then (r.payload ->> 'enrollment_id')::bigint end as enrollment_id,
                case when seatkeeper.payload_defect(r.kind, r.payload) is null then (r.payload ->> 'amount')::bigint end as amount,
                left(seatkeeper.payload_defect(r.kind, r.payload), 100) as payload_defect,
-               r.producer, r.traceparent, r.attempts, r.last_error, r.hold, r.run_at, r.expires_at, r.enqueued_at,
+               r.producer, r.enqueued_by, r.traceparent, r.attempts, r.last_error, r.hold, r.run_at, r.expires_at, r.enqueued_at,
                r.finished_at, r.answer_seq,
                (r.status = 'queued' and r.run_at > statement_timestamp()) is true as "is_scheduled!"
         from seatkeeper.requests r where r.request_id = $1
@@ -228,6 +230,7 @@ async fn request(snapshot: &mut Transaction<'_, Postgres>, request_id: Uuid) -> 
         amount: row.amount,
         payload_defect: row.payload_defect,
         producer: row.producer,
+        enqueued_by: row.enqueued_by,
         traceparent: row.traceparent,
         attempts: row.attempts,
         last_error: row.last_error,

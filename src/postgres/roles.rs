@@ -5,8 +5,13 @@ use sqlx::PgPool;
 use super::{ErrorClass, MigrationError, holders};
 
 /// Their names.
-pub const ROLES: [&str; 5] = [
+pub const ROLES: [&str; 10] = [
+    "seatkeeper_enroller",
+    "seatkeeper_booker",
+    "seatkeeper_cashier",
+    "seatkeeper_registrar",
     "seatkeeper_producer",
+    "seatkeeper_reader",
     "seatkeeper_catalog",
     "seatkeeper_worker",
     "seatkeeper_monitor",

@@ -18,7 +18,7 @@ const AFTER_HELP: &str = "\
 Executes everything that was ever answered once more, one at a time, in the order of answer_seq and with the recorded \
 changes of the catalog between, by the rules that the workers decide by. Then it compares every answer, balance, \
 enrollment, booking, attendance, ledger row and counter with what is stored. It sees one moment, so the workers may go \
-on; it writes nothing, and the rights of seatkeeper_monitor are enough. Server and client hold the state in memory or on \
+on; it writes nothing, and the rights of seatkeeper_reader are enough. Server and client hold the state in memory or on \
 disk, not the history.
 
 Exit codes: 0 everything follows. 1 something does not: the first finding is where to begin, since those after it may \
@@ -111,7 +111,7 @@ fn broken_off(error: &sqlx::Error, latest: Option<Progress>) -> Failure {
             "while the tables were compared with what came of the replay".to_owned()
         }
     };
-    let why = super::database::refusal(error);
+    let why = super::database::refusal_to_read(error);
     Failure::unable(format!(
         "the audit broke off {far}, so nobody knows whether everything follows: {why}. It has changed nothing; run it again"
     ))

@@ -75,7 +75,11 @@ async fn send_one_by_one(pool: &PgPool, chunk: Vec<Numbered>, sent: &mut Sent) -
                 let problem = "not accepted by the server, which is of another version".to_owned();
                 sent.bad.push(BadLine { line, field: Some(field), problem });
             }
-            Err(error) => return Err(Failure::unable(error.to_string())),
+            Err(error) => {
+                return Err(Failure::unable(format!(
+                    "{error}; what was sent before is in. Run the same command again later: what is in already counts as sent before"
+                )));
+            }
         }
     }
     Ok(())

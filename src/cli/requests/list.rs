@@ -5,7 +5,7 @@ use seatkeeper::operate::{self, Filter, Listed};
 use seatkeeper_jobs::{Outcome, Reason, Status};
 
 use super::FilterFlags;
-use crate::cli::database::DatabaseFlags;
+use crate::cli::database::{DatabaseFlags, refusal_to_read};
 use crate::cli::terminal::{Page, foreign, line, print, print_json, print_line, say};
 use crate::cli::{Exit, Failure};
 
@@ -46,7 +46,9 @@ impl List {
         };
         let limit = i64::from(self.limit);
         // One more than is shown tells whether there is more.
-        let mut listed = operate::list(&database.pool, &filter, self.before, limit + 1).await?;
+        let mut listed = operate::list(&database.pool, &filter, self.before, limit + 1)
+            .await
+            .map_err(|error| Failure::unable(refusal_to_read(&error)))?;
         database.close().await?;
         let shown = usize::try_from(self.limit).unwrap_or(usize::MAX);
         let has_more = listed.len() > shown;

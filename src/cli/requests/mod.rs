@@ -61,6 +61,9 @@ struct FilterFlags {
     /// Only requests about this session: they name it, or a booking of it
     #[arg(long, env = "SEATKEEPER_SESSION")]
     session: Option<SessionId>,
+    /// Only requests that this account asked for
+    #[arg(long, env = "SEATKEEPER_ENQUEUED_BY", value_name = "ACCOUNT")]
+    enqueued_by: Option<String>,
     /// Only requests that arrived longer ago than this, such as 2h
     #[arg(long, env = "SEATKEEPER_OLDER_THAN", value_parser = humantime::parse_duration)]
     older_than: Option<Duration>,
@@ -76,6 +79,7 @@ impl FilterFlags {
             user: self.user.map(UserId::get),
             semester: self.semester.map(SemesterId::get),
             session: self.session.map(SessionId::get),
+            enqueued_by: self.enqueued_by.clone(),
             older_than: self.older_than,
             newer_than: self.newer_than,
             ..Filter::default()

@@ -8,7 +8,7 @@ use seatkeeper::operate::{self, Pause, Story};
 use uuid::Uuid;
 
 use super::place;
-use crate::cli::database::DatabaseFlags;
+use crate::cli::database::{DatabaseFlags, refusal_to_read};
 use crate::cli::terminal::{Page, foreign, line, print, print_json};
 use crate::cli::{Exit, Failure};
 
@@ -26,7 +26,9 @@ pub struct Show {
 impl Show {
     pub async fn execute(self) -> Result<Exit, Failure> {
         let database = self.database.open_usable(1).await?;
-        let story = operate::story(&database.pool, self.request_id).await?;
+        let story = operate::story(&database.pool, self.request_id)
+            .await
+            .map_err(|error| Failure::unable(refusal_to_read(&error)))?;
         database.close().await?;
         let Some(story) = story else {
             return Err(Failure::unable(format!(
@@ -65,6 +67,7 @@ fn tell(story: &Story) -> Page {
     lines.add("asked", asked(story));
     lines.add("arrived", format!("{} (number {})", at(story.enqueued_at), story.seq));
     lines.add_if("producer", story.producer.as_deref().map(foreign));
+    lines.add_if("account", story.enqueued_by.as_deref().map(foreign));
     lines.add_if("trace", story.traceparent.as_deref().map(foreign));
     match story.semester_id {
         Some(lane) => lines.add("lane", format!("semester {lane}")),

@@ -47,7 +47,7 @@ impl Wait {
         if !waited.unknown.is_empty() {
             let unknown: Vec<String> = waited.unknown.iter().map(ToString::to_string).collect();
             return Err(Failure::unable(format!(
-                "not known to this database: {}; a request is known once its producer has committed",
+                "not known to this database, or asked by another account: {}; a request is known once its producer has committed",
                 unknown.join(", ")
             )));
         }

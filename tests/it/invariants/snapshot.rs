@@ -114,9 +114,7 @@ async fn a_right_that_is_missing_is_unknown_and_a_connection_that_breaks_is_no_r
          do $$ begin create role role_of_roll_caller login; exception when duplicate_object then null; end $$; commit;
          grant usage on schema seatkeeper to role_of_roll_caller;
          grant select on all tables in schema seatkeeper to role_of_roll_caller;
-         grant insert, update on seatkeeper.invariant_runs to role_of_roll_caller;
-         grant insert on seatkeeper.invariant_results to role_of_roll_caller;
-         grant insert, update, delete on seatkeeper.invariant_sightings to role_of_roll_caller;
+         grant execute on function seatkeeper.record_check to role_of_roll_caller;
          revoke select on seatkeeper.users from role_of_roll_caller",
     )
     .await;

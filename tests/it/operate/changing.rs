@@ -26,8 +26,7 @@ async fn what_an_operator_is_cancelling_is_not_overtaken() {
 
     // The operator's transaction is open: the first is cancelled, or is it?
     let mut transaction = operate::transactions(db.pool.clone()).begin().await.unwrap();
-    let step =
-        operate::change_step(&mut transaction, Change::Cancel, Some(1), &first[..1], &somebody(), "hm").await;
+    let step = operate::change_step(&mut transaction, Change::Cancel, &first[..1], &somebody(), "hm").await;
     assert_eq!(step.unwrap().changed, first[..1]);
 
     // The other lane goes on; this one is left alone at once, without waiting and without a rollback.
@@ -59,9 +58,7 @@ async fn what_an_operator_is_bringing_back_is_not_overtaken() {
     fail(&db, ids[0]).await;
 
     let mut transaction = operate::transactions(db.pool.clone()).begin().await.unwrap();
-    operate::change_step(&mut transaction, Change::Retry, Some(1), &ids[..1], &somebody(), "fixed")
-        .await
-        .unwrap();
+    operate::change_step(&mut transaction, Change::Retry, &ids[..1], &somebody(), "fixed").await.unwrap();
     let turn = db.worker().turn().await;
     assert!(matches!(turn, Turn::Contended), "{turn:?}");
     transaction.commit().await.unwrap();
@@ -94,7 +91,7 @@ async fn an_operator_waits_for_the_batch_in_hand() {
     crate::support::until("an operator that waits for the lane", async || {
         db.value(
             "select exists (select from pg_stat_activity where datname = current_database()
-                            and wait_event_type = 'Lock' and query like '%operate.lock_lane%')",
+                            and wait_event_type = 'Lock' and query like '%operate.cancel%')",
         )
         .await
     })
@@ -140,7 +137,7 @@ async fn a_retried_request_takes_its_place_and_keeps_its_story() {
         json!({ "request_id": id, "seq": 1, "kind": "enroll", "status": "queued", "outcome": null, "reason": null,
                 "result": null, "traceparent": null, "attempts": 0, "run_at": null, "expires_at": null,
                 "finished_at": null, "answer_seq": null, "last_error": "boom", "semester_id": 1, "user_id": 1,
-                "hold": null, "returned": true })
+                "hold": null, "returned": true, "enqueued_by": "postgres", "limited": null })
     );
     let act: serde_json::Value = db
         .value("select to_jsonb(a) - array['action_id', 'acted_at'] from seatkeeper.operator_actions a")
@@ -148,7 +145,7 @@ async fn a_retried_request_takes_its_place_and_keeps_its_story() {
     assert_eq!(
         act,
         json!({ "operator": "erika", "action": "retry", "reason": "disk is back", "request_ids": [id],
-                "details": { "role": "postgres", "semester_id": 1 } })
+                "account": "postgres", "details": { "role": "postgres", "semester_id": 1 } })
     );
 
     db.drain().await;
@@ -243,17 +240,19 @@ async fn a_filter_picks_by_what_a_request_is_about() {
     .await;
 
     let hour = std::time::Duration::from_secs(3600);
-    let all = Filter::default();
+    let all = Filter::default;
     for (filter, expected) in [
-        (all, vec![ids[0], grant]),
-        (Filter { user: Some(1), ..all }, vec![ids[0]]),
-        (Filter { semester: Some(1), ..all }, vec![ids[0]]),
-        (Filter { kind: Some(seatkeeper_jobs::Kind::GrantCredits), ..all }, vec![grant]),
-        (Filter { reason: Some(seatkeeper_jobs::Reason::InvalidPayload), ..all }, vec![grant]),
-        (Filter { older_than: Some(hour), ..all }, vec![grant]),
-        (Filter { newer_than: Some(hour), ..all }, vec![ids[0]]),
-        (Filter { older_than: Some(std::time::Duration::MAX), ..all }, vec![]),
-        (Filter { session: Some(1), ..all }, vec![]),
+        (all(), vec![ids[0], grant]),
+        (Filter { user: Some(1), ..all() }, vec![ids[0]]),
+        (Filter { semester: Some(1), ..all() }, vec![ids[0]]),
+        (Filter { kind: Some(seatkeeper_jobs::Kind::GrantCredits), ..all() }, vec![grant]),
+        (Filter { reason: Some(seatkeeper_jobs::Reason::InvalidPayload), ..all() }, vec![grant]),
+        (Filter { older_than: Some(hour), ..all() }, vec![grant]),
+        (Filter { newer_than: Some(hour), ..all() }, vec![ids[0]]),
+        (Filter { older_than: Some(std::time::Duration::MAX), ..all() }, vec![]),
+        (Filter { session: Some(1), ..all() }, vec![]),
+        (Filter { enqueued_by: Some("postgres".into()), ..all() }, vec![ids[0], grant]),
+        (Filter { enqueued_by: Some("somebody".into()), ..all() }, vec![]),
     ] {
         let selection = operate::select(&db.pool, Change::Retry, &filter).await.unwrap();
         let found: BTreeSet<Uuid> = selection.lanes.into_values().flatten().collect();

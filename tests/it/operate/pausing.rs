@@ -168,7 +168,7 @@ async fn a_pause_of_a_semester_waits_for_the_batch_in_hand_and_then_holds() {
     until("a pause that waits for the batch in hand", async || {
         db.value(
             "select exists (select from pg_stat_activity where datname = current_database()
-                            and wait_event_type = 'Lock' and query like '%operate.pause_lane%')",
+                            and wait_event_type = 'Lock' and query like '%operate.pause%')",
         )
         .await
     })

@@ -5,8 +5,8 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use super::{fill, on_one_connection};
 use crate::support::TestDb;
 
-/// Everything that a batch, a chore or the owner of the catalog writes, on the few rows that the stage has.
-const WRITES: [&str; 12] = [
+/// Everything that a batch, a chore, the owner of the catalog or a door writes or looks up, on the few rows that the stage has.
+const WRITES: [&str; 20] = [
     "insert into seatkeeper.enrollments (enrollment_id, user_id, semester_id, status, is_active) values (1000000, 1, 1, 'APPROVED', true)",
     "insert into seatkeeper.credit_transactions (user_id, transaction_type, amount, balance_after, enrollment_id, request_id)
      values (1, 'TOURNAMENT_ENROLLMENT', -1, 0, 1000000, gen_random_uuid())",
@@ -20,6 +20,15 @@ const WRITES: [&str; 12] = [
     "update seatkeeper.users set is_active = not is_active where user_id = 1",
     "delete from seatkeeper.attendance where booking_id = 1000000",
     "update seatkeeper.bookings set status = 'CANCELLED', cancelled_at = now(), cancelled_because = 'requested' where booking_id = 1000000",
+    // The doors, of an account with a limit
+    "insert into seatkeeper.account_limits (account, max_waiting, max_amount) values (session_user, 5, 10)",
+    "select seatkeeper.enqueue('00000000-0000-4000-8000-000000000001', 'grant_credits', '{\"user_id\": 1, \"amount\": 5}')",
+    "select * from seatkeeper.get_receipt('00000000-0000-4000-8000-000000000001')",
+    "select * from seatkeeper.get_booking(1000000)",
+    "select seatkeeper.get_balance(1)",
+    "select seatkeeper.cancel_requests(array['00000000-0000-4000-8000-000000000001'::uuid], 'x')",
+    "select seatkeeper.retry_requests(array['00000000-0000-4000-8000-000000000001'::uuid], 'x')",
+    "select seatkeeper.session_may_read_effects('00000000-0000-4000-8000-000000000001')",
     "delete from seatkeeper.bookings where booking_id = 1000000",
 ];
 

@@ -1,6 +1,9 @@
 //! The roles: each does its work, and nothing beyond it. They belong to the whole server, which the tests share.
 
+mod kinds;
+mod operators;
 mod owner;
+mod reading;
 mod rights;
 
 use seatkeeper::postgres::{self, ROLES, apply_roles};
@@ -90,7 +93,7 @@ async fn the_sql_that_is_printed_does_the_same() {
     cli_ends(&db.url, &["roles"], 2).await;
     cli_ends(&db.url, &["roles", "--apply", "--print-sql"], 2).await;
     let report = cli_json(&db.url, &["roles", "--apply"], 0).await;
-    assert_eq!(report["roles"].as_array().unwrap().len(), 5);
+    assert_eq!(report["roles"].as_array().unwrap().len(), ROLES.len());
     // Who may not is told who may.
     let text = cli_ends(&db.url_as("seatkeeper_operator"), &["roles", "--apply"], 3).await;
     assert!(text.contains("--print-sql"), "{text}");

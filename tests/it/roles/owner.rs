@@ -12,7 +12,7 @@ use crate::operate::{cli, cli_ends, cli_json};
 use crate::support::{OwnServer, Process, own_server, until};
 
 const DATABASE: &str = "managed";
-const ACCOUNTS: [&str; 5] = ["producer", "catalog", "worker", "monitor", "operator"];
+const ACCOUNTS: [&str; 6] = ["producer", "catalog", "worker", "reader", "monitor", "operator"];
 const SEMESTERS: &str = "semester_id,code,status,max_players\n1,S1,ENROLLMENT_OPEN,1\n";
 const USERS: &str = "user_id\n1\n2\n";
 
@@ -184,10 +184,12 @@ async fn an_account_with_one_role_does_with_the_program_what_the_role_is_for() {
     managed.silent("operator", &["requests", "cancel", "--kind", "unenroll", "--yes", "--reason", "x"]).await;
     managed.silent("operator", &["resume", "--everything", "--reason", "seen"]).await;
     managed.silent("operator", &["check"]).await;
-    for account in ["operator", "monitor", "worker"] {
+    for account in ["operator", "reader", "worker", "monitor"] {
         managed.silent(account, &["requests", "list"]).await;
-        managed.silent(account, &["requests", "show", &id]).await;
-        managed.silent(account, &["audit"]).await;
+        if account != "monitor" {
+            managed.silent(account, &["requests", "show", &id]).await;
+            managed.silent(account, &["audit"]).await;
+        }
         let report = cli_json(&managed.url(account), &["doctor"], 0).await;
         assert!(problems(&report).is_empty(), "{account}: {report:#}");
     }

@@ -9,7 +9,7 @@ use seatkeeper_jobs::{Job, Outcome, Reason, Request, postgres as door};
 use uuid::Uuid;
 
 use super::{acting_as, allowed, refused, with_roles};
-use crate::operate::{cli_ends, cli_json};
+use crate::operate::cli_ends;
 use crate::support::{Process, until};
 
 fn enroll(user: i64, semester: i64) -> Job {
@@ -203,7 +203,7 @@ async fn a_worker_does_all_its_work_with_its_own_rights() {
 }
 
 #[tokio::test]
-async fn a_monitor_reads_everything_and_writes_nothing() {
+async fn a_monitor_reads_everything_but_payloads_and_writes_nothing() {
     let db = with_roles().await;
     db.users(1).await;
     db.semester(1, None, 0).await;
@@ -217,8 +217,14 @@ async fn a_monitor_reads_everything_and_writes_nothing() {
     .await
     .unwrap();
     for table in tables {
-        allowed(&monitor, &format!("select * from seatkeeper.{table} limit 1")).await;
+        // Payloads are not a monitor's: `reading` tells what it reads of these two.
+        if !["requests", "request_tombstones"].contains(&table.as_str()) {
+            allowed(&monitor, &format!("select * from seatkeeper.{table} limit 1")).await;
+        }
     }
+    allowed(&monitor, "select status, outcome, reason, result, enqueued_by from seatkeeper.requests").await;
+    allowed(&monitor, "select request_id, kind, outcome, enqueued_by from seatkeeper.request_tombstones")
+        .await;
     let may_write: Vec<String> = sqlx::query_scalar(
         "select c.relname::text from pg_class c
          where c.relnamespace = 'seatkeeper'::regnamespace and case c.relkind
@@ -238,8 +244,6 @@ async fn a_monitor_reads_everything_and_writes_nothing() {
     .await;
 
     let url = db.url_as("seatkeeper_monitor");
-    let show = cli_json(&url, &["requests", "show", &id.to_string()], 0).await;
-    assert_eq!(show["status"], "queued");
     assert!(cli_ends(&url, &["requests", "list"], 0).await.contains(&id.to_string()));
     // The server of the tests does not sync, which is a problem: the examination itself went through.
     cli_ends(&url, &["doctor"], 1).await;

@@ -163,6 +163,16 @@ impl TestDb {
         format!("{}{separator}options[role]={role}", self.direct)
     }
 
+    /// An account of this name that logs in, with these roles and no other, for the doors to see as `session_user`; gives its URL. Accounts
+    /// are the whole server's: each test has names of its own.
+    pub async fn account(&self, name: &str, roles: &[&str]) -> String {
+        let roles = if roles.is_empty() { String::new() } else { format!("in role {}", roles.join(", ")) };
+        self.run(&format!("drop role if exists {name}; create role {name} login password '{name}' {roles}"))
+            .await;
+        let (_, server) = self.direct.split_once('@').unwrap();
+        format!("postgres://{name}:{name}@{server}")
+    }
+
     /// A session of the test's own, past any pooler: for what lives longer than a transaction, such as temporary tables,
     /// settings and roles that are set, locks of a session. It ends with this value.
     pub async fn session(&self) -> PgConnection {

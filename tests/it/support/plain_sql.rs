@@ -153,6 +153,9 @@ fn in_sql(error: EnqueueError) -> Refusal {
         EnqueueError::Invalid { field, hint } => {
             Refusal { code: "RC422".into(), detail: field, hint: hint.unwrap_or_default(), message }
         }
+        EnqueueError::TooManyWaiting { most } => {
+            Refusal { code: "RC429".into(), detail: most.to_string(), hint: String::new(), message }
+        }
         EnqueueError::Database(error) => Refusal::of(&error),
     }
 }
