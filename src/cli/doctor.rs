@@ -5,6 +5,7 @@ use seatkeeper::doctor::{self, Finding, Level};
 use serde_json::json;
 
 use super::database::DatabaseFlags;
+use super::roles::RolePrefixFlag;
 use super::terminal::{self, Page, foreign, line, print, print_json, print_own};
 use super::{Exit, Failure};
 
@@ -15,6 +16,8 @@ pub struct Doctor {
     /// Batches in parallel of one `run`, for its need of connections
     #[arg(long, env = "SEATKEEPER_WORKERS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: u16,
+    #[command(flatten)]
+    roles: RolePrefixFlag,
     /// Print the findings as JSON
     #[arg(long, env = "SEATKEEPER_JSON")]
     json: bool,
@@ -27,7 +30,7 @@ pub struct Doctor {
 impl Doctor {
     pub async fn execute(self) -> Result<Exit, Failure> {
         let database = self.database.open(1).await?;
-        let findings = doctor::examine(&database.pool, self.workers).await?;
+        let findings = doctor::examine_with(&database.pool, self.workers, &self.roles.role_prefix).await?;
         database.close().await?;
         let count = |level| findings.iter().filter(|finding| finding.level == level).count();
         let (warnings, problems) = (count(Level::Warning), count(Level::Problem));

@@ -9,6 +9,7 @@ mod guards;
 mod of_roles;
 mod queue;
 mod replication;
+mod roles;
 mod roll_call;
 mod schedules;
 mod sequences;
@@ -19,6 +20,7 @@ use serde::Serialize;
 use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::operate;
+use crate::postgres::roles::RolePrefix;
 use crate::postgres::{self, Schema, opening};
 
 /// How bad it is.
@@ -72,6 +74,14 @@ impl Finding {
 /// # Errors
 /// When the database cannot be asked.
 pub async fn examine(pool: &PgPool, workers: u16) -> sqlx::Result<Vec<Finding>> {
+    examine_with(pool, workers, &RolePrefix::default()).await
+}
+
+/// The same where the roles have names of their own.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn examine_with(pool: &PgPool, workers: u16, prefix: &RolePrefix) -> sqlx::Result<Vec<Finding>> {
     let schema = postgres::schema(pool).await?;
     let mut connection = pool.acquire().await?;
     let mut findings = vec![schema_finding(schema)];
@@ -79,10 +89,15 @@ pub async fn examine(pool: &PgPool, workers: u16) -> sqlx::Result<Vec<Finding>> 
     findings.extend(server::findings(&mut connection, workers).await?);
     findings.push(replication::finding(&mut connection).await?);
     findings.push(extension::finding(&mut connection, schema).await?);
+    if schema == Schema::Hidden {
+        findings.extend(roles::findings(&mut connection, schema, prefix).await?);
+    }
     // Half a schema has nothing to be compared with.
     if matches!(schema, Schema::Usable { .. }) {
         findings.extend(of_roles::findings(&mut connection).await?);
         findings.extend(guards::findings(&mut connection).await?);
+        // What a guard is missing, nobody can be given a right on.
+        findings.extend(roles::findings(&mut connection, schema, prefix).await?);
         findings.push(sequences::finding(&mut connection).await?);
         findings.push(transactions::finding(&mut connection).await?);
         findings.push(roll_call::finding(&mut connection).await?);

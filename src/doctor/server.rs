@@ -4,7 +4,6 @@ use chrono::Utc;
 use sqlx::PgConnection;
 
 use super::Finding;
-use crate::postgres::ROLES;
 
 /// The oldest version that the schema is made for.
 const OLDEST_SERVER: i32 = 140_000;
@@ -15,7 +14,6 @@ pub(super) async fn findings(connection: &mut PgConnection, workers: u16) -> sql
     let mut findings = settings(connection).await?;
     findings.push(clock(connection).await?);
     findings.push(connections(connection, workers).await?);
-    findings.push(roles(connection).await?);
     Ok(findings)
 }
 
@@ -154,29 +152,5 @@ async fn connections(connection: &mut PgConnection, workers: u16) -> sqlx::Resul
         )
     } else {
         Finding::ok("connections", what)
-    })
-}
-
-async fn roles(connection: &mut PgConnection) -> sqlx::Result<Finding> {
-    let wanted: Vec<String> = ROLES.iter().map(ToString::to_string).collect();
-    let found = sqlx::query_scalar!(
-        r#"-- doctor.roles
-           select rolname::text as "rolname!" from pg_catalog.pg_roles where rolname = any ($1)"#,
-        &wanted
-    )
-    .fetch_all(connection)
-    .await?;
-    let missing: Vec<&str> =
-        ROLES.into_iter().filter(|role| !found.iter().any(|name| name == role)).collect();
-    Ok(if missing.is_empty() {
-        Finding::ok("roles", "all are there")
-    } else {
-        Finding::ok(
-            "roles",
-            format!(
-                "not there: {}; `seatkeeper roles --apply` makes them, if you want them",
-                missing.join(", ")
-            ),
-        )
     })
 }

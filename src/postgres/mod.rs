@@ -12,7 +12,7 @@ mod opening;
 mod outdated;
 mod pool;
 mod relay;
-mod roles;
+pub mod roles;
 mod schema;
 mod silence;
 mod transaction;

@@ -1,5 +1,6 @@
 //! The roles: each does its work, and nothing beyond it. They belong to the whole server, which the tests share.
 
+mod drift;
 mod kinds;
 mod operators;
 mod owner;
