@@ -25,7 +25,7 @@ pub(super) async fn findings(
     } else if has_none {
         Finding::ok(
             SUBJECT,
-            "none were made, and nobody but the owner works here; `seatkeeper roles --apply` makes them",
+            "none were made for this database, and nobody but the owner works here; `seatkeeper roles --apply` makes them",
         )
     } else {
         Finding::ok(

@@ -33,10 +33,12 @@ pub(super) async fn rights(connection: &mut PgConnection) -> sqlx::Result<Vec<Ro
     sqlx::query_as!(
         Row,
         r#"-- roles.rights
-           with object (schema, what, name, part, owner, acl, is_part) as (
+           with ours as (
+               select n.oid, n.nspname, n.nspowner, n.nspacl from pg_catalog.pg_namespace n where n.nspname in ('seatkeeper', 'apalis')
+           ), object (schema, what, name, part, owner, acl, is_part) as (
                select n.oid, 'schema', quote_ident(n.nspname), '', n.nspowner,
                       coalesce(n.nspacl, acldefault('n', n.nspowner)), false
-               from pg_catalog.pg_namespace n
+               from ours n
                union all
                select c.relnamespace, case c.relkind when 'S' then 'sequence' else 'table' end, c.oid::regclass::text, '', c.relowner,
                       coalesce(c.relacl, acldefault(case c.relkind when 'S' then 's' else 'r' end::"char", c.relowner)),
@@ -44,24 +46,25 @@ pub(super) async fn rights(connection: &mut PgConnection) -> sqlx::Result<Vec<Ro
                       c.relkind = 'S' and exists (select from pg_catalog.pg_depend d
                                                   where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid
                                                     and d.deptype in ('a', 'i') and d.refobjsubid > 0)
-               from pg_catalog.pg_class c
+               from ours n join pg_catalog.pg_class c on c.relnamespace = n.oid
                where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
                  and not exists (select from pg_catalog.pg_depend d
                                  where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
                union all
                select c.relnamespace, 'table', c.oid::regclass::text, format(' (%I)', a.attname), c.relowner, a.attacl, true
-               from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid
+               from ours n join pg_catalog.pg_class c on c.relnamespace = n.oid
+               join pg_catalog.pg_attribute a on a.attrelid = c.oid
                where a.attacl is not null and not a.attisdropped
                union all
                select p.pronamespace, 'routine', p.oid::regprocedure::text, '', p.proowner,
                       coalesce(p.proacl, acldefault('f', p.proowner)), false
-               from pg_catalog.pg_proc p
+               from ours n join pg_catalog.pg_proc p on p.pronamespace = n.oid
                where not exists (select from pg_catalog.pg_depend d
                                  where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
                union all
                select t.typnamespace, 'type', t.oid::regtype::text, '', t.typowner,
                       coalesce(t.typacl, acldefault('T', t.typowner)), false
-               from pg_catalog.pg_type t left join pg_catalog.pg_class c on c.oid = t.typrelid
+               from ours n join pg_catalog.pg_type t on t.typnamespace = n.oid left join pg_catalog.pg_class c on c.oid = t.typrelid
                -- Arrays have no rights of their own, nor has the row of a table one that anybody made.
                where (t.typtype in ('d', 'e', 'r') or c.relkind = 'c')
                  and not exists (select from pg_catalog.pg_depend d
@@ -74,9 +77,8 @@ pub(super) async fn rights(connection: &mut PgConnection) -> sqlx::Result<Vec<Ro
                   coalesce(a.is_grantable, false) as "is_grantable!",
                   case when a.grantor <> o.owner then pg_get_userbyid(a.grantor)::text end as "passed_on_by?"
            from object o
-           join pg_catalog.pg_namespace n on n.oid = o.schema
-           left join lateral aclexplode(o.acl) a on a.grantee <> o.owner
-           where n.nspname in ('seatkeeper', 'apalis')"#
+           join ours n on n.oid = o.schema
+           left join lateral aclexplode(o.acl) a on a.grantee <> o.owner"#
     )
     .fetch_all(connection)
     .await

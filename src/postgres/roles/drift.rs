@@ -14,7 +14,7 @@ use crate::postgres::opening;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// A role is not there.
+    /// A role is not there, or has no right in this database.
     Role,
     /// A role may what no grant says: log in, go past every right.
     Attribute,
@@ -65,7 +65,7 @@ pub struct Look {
 }
 
 impl Look {
-    /// Whether the roles were never made.
+    /// Whether the roles were never made, or never for this database.
     #[must_use]
     pub fn has_no_roles(&self) -> bool {
         self.drift.iter().filter(|one| one.kind == Kind::Role).count() == ROLES.len()
@@ -237,7 +237,7 @@ fn rights(rows: &[Row], prefix: &RolePrefix, there: &BTreeSet<&str>) -> Vec<Drif
         let name = prefix.name(short);
         let problem =
             format!("{name} has none of its rights in this database: `seatkeeper roles --apply` gives them");
-        drift(Kind::Right, &name, problem, None)
+        drift(Kind::Role, &name, problem, None)
     });
     let mut all: Vec<Drift> = idle.collect();
     due.retain(|(_, role, _), _| *role == PUBLIC || is_given(role));

@@ -86,7 +86,10 @@ async fn what_is_set_for_a_role_alone_is_found_by_the_doctor() {
         db.run(&format!("alter role {role} in database {} set {setting}", db.name())).await;
         let (_, out, _) = verb(&["doctor", "--json", "--database-url", &db.direct], b"").await;
         let report: serde_json::Value = serde_json::from_str(&out).unwrap();
-        let of_role = |finding: &&serde_json::Value| finding["what"].as_str().unwrap().contains(&role);
+        // Which rights it has is told as well.
+        let of_role = |finding: &&serde_json::Value| {
+            finding["subject"] == "roles' settings" && finding["what"].as_str().unwrap().contains(&role)
+        };
         let finding = report["findings"]
             .as_array()
             .unwrap()
@@ -99,7 +102,9 @@ async fn what_is_set_for_a_role_alone_is_found_by_the_doctor() {
         let advice = todo.split('`').nth(1).unwrap();
         db.run(advice).await;
         let (_, out, _) = verb(&["doctor", "--json", "--database-url", &db.direct], b"").await;
-        assert!(!out.contains(&role), "{setting}: {advice}: {out}");
+        let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let left = report["findings"].as_array().unwrap().iter().find(of_role);
+        assert!(left.is_none(), "{setting}: {advice}: {left:?}");
     }
     db.run(&format!("drop owned by {role}; drop role {role}")).await;
     let turn = db.worker().turn().await;

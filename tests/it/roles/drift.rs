@@ -291,6 +291,13 @@ async fn neighbours(server: &postgres::embedded::Embedded, pool: &PgPool, url: &
     let told = problems(&report, "drift");
     assert!(told.iter().any(|one| one.starts_with("seatkeeper_producer, no role of")), "{told:#?}");
     assert!(told.iter().any(|one| one.starts_with("club_producer has none of its rights")), "{told:#?}");
+    // And what was never applied to a database is no fault of its.
+    run(pool, "create database third").await;
+    let third = server.url("third");
+    cli_ends(&third, &["migrate", "up"], 0).await;
+    let finding_there = finding(&cli_json(&third, &["doctor"], 0).await, "roles");
+    assert!(finding_there["what"].as_str().unwrap().contains("none were made"), "{finding_there}");
+    assert_eq!(problems(&cli_json(&third, &CHECK, 1).await, "drift").len(), postgres::ROLES.len());
     let report = cli_json(&club, &with_prefix(&["doctor"]), 0).await;
     assert_eq!(finding(&report, "roles")["level"], "ok", "{report:#}");
 
