@@ -33,6 +33,7 @@ mod old_snapshots;
 mod open_transactions;
 mod operate;
 mod order;
+mod other_postgres;
 mod places_refer;
 mod plans;
 mod pooler;
