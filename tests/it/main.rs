@@ -43,6 +43,7 @@ mod relayed;
 mod restored;
 mod roles;
 mod schedule;
+mod supply_chain;
 mod support;
 mod surroundings;
 mod tidy;
