@@ -278,3 +278,26 @@ end $$;
 -- Functions are open to everybody by default. These are for the doors alone.
 revoke all on function seatkeeper.right_for, seatkeeper.session_may, seatkeeper.refuse_without_right, seatkeeper.max_amount_of_session,
     seatkeeper.refuse_amount, seatkeeper.refuse_beyond_limit, seatkeeper.session_may_read, seatkeeper.session_may_read_effects from public;
+
+-- Nobody loses what it had: who may ask may ask for everything, and who may read the table reads all, until `seatkeeper roles --apply`
+-- gives the roles what each is for.
+do $$
+declare
+    granted text;
+begin
+    for granted in
+        select format('grant execute on function seatkeeper.may_enroll, seatkeeper.may_book, seatkeeper.may_grant_credits, '
+                      'seatkeeper.may_register to %I', r.rolname)
+        from pg_catalog.pg_roles r
+        where r.oid in (select a.grantee from pg_catalog.pg_proc p cross join lateral aclexplode(p.proacl) a
+                        where p.oid = 'seatkeeper.enqueue(uuid, text, jsonb, timestamptz, timestamptz, text, text)'::regprocedure
+                          and a.grantee <> p.proowner)
+        union all
+        select format('grant execute on function seatkeeper.may_read_all to %I', r.rolname)
+        from pg_catalog.pg_roles r
+        where r.oid in (select a.grantee from pg_catalog.pg_class c cross join lateral aclexplode(c.relacl) a
+                        where c.oid = 'seatkeeper.requests'::regclass and a.privilege_type = 'SELECT' and a.grantee <> c.relowner)
+    loop
+        execute granted;
+    end loop;
+end $$;

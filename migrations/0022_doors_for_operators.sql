@@ -278,3 +278,24 @@ comment on function seatkeeper.record_check(text, text, timestamptz, timestamptz
 revoke all on function seatkeeper.is_plain_text, seatkeeper.refuse_without_reason, seatkeeper.record_action, seatkeeper.change_requests,
     seatkeeper.retry_requests, seatkeeper.cancel_requests, seatkeeper.dismiss_requests, seatkeeper.pause, seatkeeper.resume,
     seatkeeper.accept_violation, seatkeeper.unaccept_violation, seatkeeper.record_check from public;
+
+-- Who could write these tables goes through the doors from now on; `seatkeeper roles --apply` takes the rest away.
+do $$
+declare
+    granted text;
+begin
+    for granted in
+        select format('grant execute on function %s to %I', d.doors, r.rolname)
+        from (values
+            ('seatkeeper.operator_actions'::regclass, 'seatkeeper.retry_requests, seatkeeper.cancel_requests, '
+             'seatkeeper.dismiss_requests, seatkeeper.pause, seatkeeper.resume, seatkeeper.accept_violation, '
+             'seatkeeper.unaccept_violation'),
+            ('seatkeeper.invariant_results', 'seatkeeper.record_check')) d (written, doors)
+        join pg_catalog.pg_class c on c.oid = d.written
+        cross join lateral aclexplode(c.relacl) a
+        join pg_catalog.pg_roles r on r.oid = a.grantee
+        where a.privilege_type = 'INSERT' and a.grantee <> c.relowner
+    loop
+        execute granted;
+    end loop;
+end $$;

@@ -134,7 +134,7 @@ async fn lone(pool: &PgPool, user: i64) -> Duration {
 /// Requests of one lane in a second, each build in turn.
 async fn hot_lane(url: &str, builds: &[Build]) {
     const REQUESTS: i64 = 40_000;
-    const ROUNDS: usize = 5;
+    const ROUNDS: usize = 15;
     println!("\none hot lane: requests answered in a second, {REQUESTS} at a time, in alternation");
     let mut rates: Vec<Vec<f64>> = vec![Vec::new(); builds.len()];
     for round in 0..ROUNDS {

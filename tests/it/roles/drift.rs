@@ -232,6 +232,14 @@ async fn attributes_and_memberships(pool: &PgPool, url: &str) {
         ("alter role seatkeeper_monitor bypassrls", "seatkeeper_monitor may go past"),
         ("alter role seatkeeper_operator noinherit", "seatkeeper_operator does not inherit"),
         ("grant seatkeeper_worker to seatkeeper_monitor", "seatkeeper_monitor is in seatkeeper_worker"),
+        (
+            "revoke seatkeeper_booker from seatkeeper_producer",
+            "seatkeeper_producer is not in seatkeeper_booker",
+        ),
+        (
+            "grant seatkeeper_cashier to seatkeeper_producer with admin option",
+            "seatkeeper_producer may have others in seatkeeper_cashier",
+        ),
         ("grant pg_read_all_data to seatkeeper_monitor", "seatkeeper_monitor is in pg_read_all_data"),
     ];
     for (change, _) in changed {

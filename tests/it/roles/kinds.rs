@@ -223,3 +223,46 @@ async fn an_account_at_its_limit_of_waiting_requests_is_refused_and_nobody_else_
     other.close().await.unwrap();
     db.assert_follows().await;
 }
+
+#[tokio::test]
+async fn an_upgrade_takes_nothing_from_who_works_until_the_roles_are_applied() {
+    let db = TestDb::empty().await;
+    crate::migrations::apply_first(&db, 19).await;
+    let [producer, reader, operator] = ["upgraded_producer", "upgraded_reader", "upgraded_operator"];
+    let mut urls = Vec::new();
+    for account in [producer, reader, operator] {
+        urls.push(db.account(account, &[]).await);
+        db.run(&format!("grant usage on schema seatkeeper to {account}")).await;
+    }
+    // As the roles had them.
+    db.run(&format!(
+        "grant execute on function seatkeeper.enqueue, seatkeeper.get_receipt to {producer};
+         grant select on all tables in schema seatkeeper to {reader}, {operator};
+         grant execute on function seatkeeper.get_receipt to {reader};
+         grant update (status) on seatkeeper.requests to {operator};
+         grant insert on seatkeeper.operator_actions, seatkeeper.invariant_results to {operator}"
+    ))
+    .await;
+    seatkeeper::postgres::migrate(&db.pool).await.unwrap();
+    // The chores' storage is made beside our migrations.
+    db.run(&format!("grant usage on schema apalis to {operator}; grant select on all tables in schema apalis to {operator}")).await;
+
+    let mut asked = Vec::new();
+    let mut connection = connect(&urls[0]).await;
+    for (_, kind, payload) in kinds() {
+        let id = Uuid::now_v7();
+        assert_eq!(ask(&mut connection, id, kind, &payload).await, Ok(id), "{kind}");
+        asked.push(id);
+    }
+    connection.close().await.unwrap();
+    let mut connection = connect(&urls[1]).await;
+    let seen: Option<String> = sqlx::query_scalar("select kind from seatkeeper.get_receipt($1)")
+        .bind(asked[0])
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(seen.as_deref(), Some("enroll"));
+    connection.close().await.unwrap();
+    cli_ends(&urls[2], &["requests", "cancel", &asked[0].to_string(), "--reason", "x"], 0).await;
+    cli_ends(&urls[2], &["check", "--only", "INV-01"], 0).await;
+}
