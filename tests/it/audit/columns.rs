@@ -55,6 +55,8 @@ const TABLES: [Table; 8] = [
         left_out: &[
             ("seq", "the order of arrival: what came of it is the order of the answers"),
             ("producer", "who asked decides nothing"),
+            ("enqueued_by", "nor does the account"),
+            ("limited", "what may wait decides nothing; it is asked before"),
             ("traceparent", "decides nothing"),
             ("attempts", "how often it was tried; the answer is that of the last time"),
             ("run_at", "when it was due; the answer says when it was given"),

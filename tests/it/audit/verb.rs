@@ -23,7 +23,7 @@ async fn small() -> TestDb {
 async fn a_sound_history_is_fine_for_every_role_that_reads() {
     let db = mixed(SEED).await;
     apply_roles(&db.pool).await.unwrap();
-    for role in ["seatkeeper_monitor", "seatkeeper_worker", "seatkeeper_operator"] {
+    for role in ["seatkeeper_reader", "seatkeeper_worker", "seatkeeper_operator"] {
         let report = cli_json(&db.url_as(role), &["audit"], 0).await;
         assert_eq!((&report["verdict"], &report["differing"]), (&json!("follows"), &json!(0)), "{report:#}");
         assert_eq!((&report["findings"], &report["not_covered"]), (&json!([]), &json!(null)));

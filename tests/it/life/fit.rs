@@ -123,7 +123,18 @@ async fn no_function_that_steers_the_planner_sets_off_its_compiler() {
     let all: Vec<String> = db.value(&steering("true")).await;
     assert_eq!(
         all,
-        ["count_confirmed", "follow_sessions", "mark_sessions_of_user", "move_bookings", "sequences_behind"]
+        [
+            "change_requests",
+            "count_confirmed",
+            "follow_sessions",
+            "mark_sessions_of_user",
+            "max_amount_of_session",
+            "move_bookings",
+            "record_check",
+            "refuse_beyond_limit",
+            "sequences_behind",
+            "session_may_read_effects"
+        ]
     );
     let compiled: Vec<String> = db.value(&steering("'jit=off' <> all (p.proconfig)")).await;
     assert!(compiled.is_empty(), "{compiled:?}");
