@@ -12,6 +12,12 @@ const INVARIANTS: &str = "monitoring/invariants";
 const RUNBOOKS: &str = "monitoring/runbooks";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // The test of the advisories is there where scripts/advisories has made them.
+    println!("cargo::rustc-check-cfg=cfg(advisories)");
+    println!("cargo::rerun-if-env-changed=SEATKEEPER_ADVISORIES");
+    if std::env::var_os("SEATKEEPER_ADVISORIES").is_some() {
+        println!("cargo::rustc-cfg=advisories");
+    }
     println!("cargo:rerun-if-changed=migrations");
     println!("cargo:rerun-if-changed=sqlx.toml");
     println!("cargo:rerun-if-changed={INVARIANTS}");
